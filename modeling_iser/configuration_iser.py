@@ -1,0 +1,178 @@
+"""Configuration of ISER: the encoder, the labels and every variant of the paper as a validated field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+
+FUSIONS = ("interactive", "none")
+SPAN_CONTEXTS = ("sea", "gru", "cls")
+RELATION_CONTEXTS = ("local", "local_attention", "local_encoder", "cls", "global_encoder", "global")
+ACTIVATIONS = ("none", "relu", "gelu", "tanh")
+
+# The paper's names (its Tables 3 to 6) as values of the three variant fields; see `IserConfig.variant`.
+VARIANTS: dict[str, dict[str, str]] = {
+    "iser": {"fusion": "interactive", "span_context": "sea", "relation_context": "local"},
+    "spert": {"fusion": "none", "span_context": "cls", "relation_context": "local_encoder"},
+    "iser_gru": {"fusion": "interactive", "span_context": "gru", "relation_context": "local"},
+    "no_fusion": {"fusion": "none", "span_context": "sea", "relation_context": "local"},
+    "sea_to_cls": {"fusion": "interactive", "span_context": "cls", "relation_context": "local"},
+    "lc_to_lc_att": {"fusion": "interactive", "span_context": "sea", "relation_context": "local_attention"},
+    "lc_to_lc_bert": {"fusion": "interactive", "span_context": "sea", "relation_context": "local_encoder"},
+    "lc_to_cls": {"fusion": "interactive", "span_context": "sea", "relation_context": "cls"},
+    "lc_to_gc_bert": {"fusion": "interactive", "span_context": "sea", "relation_context": "global_encoder"},
+    "lc_to_gc": {"fusion": "interactive", "span_context": "sea", "relation_context": "global"},
+}
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise `ValueError`, naming the valid choices, unless `value` is one of them."""
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name}={value!r} is not known. Valid values: {', '.join(map(repr, choices))}.{hint}")
+
+
+class IserConfig(PretrainedConfig):
+    """
+    Configuration of [`IserForJointExtraction`].
+
+    Args:
+        encoder_config: configuration of the text encoder (any `AutoModel`), as an object or a dictionary.
+            `None` stands for the configuration of a BERT-base.
+        entity_types: names of the entity types, without "no entity". Class 0 of the entity classifier is
+            "no entity"; class `i + 1` is `entity_types[i]`.
+        relation_types: names of the relation types, in the order of the relation classifier's outputs.
+        max_span_width: width limit of candidate spans, in words (paper 3.4: k).
+        width_embedding_size: size of the learned embedding of a span's width (paper 3.4).
+        fusion: `"interactive"` (paper 3.3) or `"none"`: the span features come from the encoder's output.
+        projection_activation: activation of the two feed-forward layers of Eq. 1 and 2: `"none"`,
+            `"relu"`, `"gelu"` or `"tanh"`.
+        span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
+            sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
+        context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
+        relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
+            `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
+        dropout: dropout on the features that enter the two classifiers.
+        relation_threshold: a relation holds when its sigmoid score reaches this value (paper: 0.4).
+        max_tokens: most subword tokens the encoder takes at once, special tokens included. Longer
+            sentences are read in overlapping windows. `None`: the encoder's number of positions.
+        initializer_range: standard deviation of the new linear layers' and embeddings' initial weights.
+
+    Raises:
+        ValueError: for an unknown value of a field, an empty or repeated label, or a number out of range.
+    """
+
+    model_type = "iser"
+    sub_configs = {"encoder_config": AutoConfig}
+
+    def __init__(
+        self,
+        encoder_config: PretrainedConfig | dict[str, Any] | None = None,
+        entity_types: Sequence[str] = ("Entity",),
+        relation_types: Sequence[str] = ("Relation",),
+        max_span_width: int = 10,
+        width_embedding_size: int = 25,
+        fusion: str = "interactive",
+        projection_activation: str = "none",
+        span_context: str = "sea",
+        context_attention_heads: int = 8,
+        relation_context: str = "local",
+        dropout: float = 0.1,
+        relation_threshold: float = 0.4,
+        max_tokens: int | None = None,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        if encoder_config is None:
+            encoder_config = {"model_type": "bert"}
+        if isinstance(encoder_config, dict):
+            settings = dict(encoder_config)
+            encoder_config = AutoConfig.for_model(settings.pop("model_type", "bert"), **settings)
+        self.encoder_config = encoder_config
+        self.entity_types = list(entity_types)
+        self.relation_types = list(relation_types)
+        self.max_span_width = max_span_width
+        self.width_embedding_size = width_embedding_size
+        self.fusion = fusion
+        self.projection_activation = projection_activation
+        self.span_context = span_context
+        self.context_attention_heads = context_attention_heads
+        self.relation_context = relation_context
+        self.dropout = dropout
+        self.relation_threshold = relation_threshold
+        self.max_tokens = max_tokens
+        self.initializer_range = initializer_range
+        self._validate()
+        kwargs.setdefault(
+            "custom_pipelines",
+            {
+                "ddi-extraction": {
+                    "impl": "pipeline_iser.DdiExtractionPipeline",
+                    "pt": ["AutoModel"],
+                    "type": "text",
+                }
+            },
+        )
+        super().__init__(**kwargs)
+
+    @classmethod
+    def variant(cls, name: str, **fields: Any) -> IserConfig:
+        """Configuration of a system of the paper, for example `IserConfig.variant("spert", …)`."""
+        check_choice("variant", name, tuple(VARIANTS))
+        return cls(**{**VARIANTS[name], **fields})
+
+    @property
+    def hidden_size(self) -> int:
+        """Size d of the encoder's output."""
+        return self.encoder_config.hidden_size
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """Most tokens of one encoder input, special tokens included."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        return getattr(self.encoder_config, "max_position_embeddings", 512)
+
+    def _validate(self) -> None:
+        check_choice("fusion", self.fusion, FUSIONS)
+        check_choice("projection_activation", self.projection_activation, ACTIVATIONS)
+        check_choice("span_context", self.span_context, SPAN_CONTEXTS)
+        check_choice("relation_context", self.relation_context, RELATION_CONTEXTS)
+        for name in ("entity_types", "relation_types"):
+            labels = getattr(self, name)
+            if not all(isinstance(label, str) and label for label in labels):
+                raise ValueError(f"{name} must be a list of non-empty strings, got {labels!r}.")
+            repeated = sorted({label for label in labels if labels.count(label) > 1})
+            if repeated:
+                raise ValueError(f"{name} names {', '.join(repeated)} more than once.")
+        if not self.entity_types:
+            raise ValueError("entity_types is empty: the model needs at least one entity type.")
+        for name in ("max_span_width", "width_embedding_size", "context_attention_heads"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+        for name, upper in (("dropout", 1.0), ("relation_threshold", 1.0)):
+            value = getattr(self, name)
+            if not 0.0 <= value <= upper:
+                raise ValueError(f"{name} must lie between 0 and {upper:g}, got {value!r}.")
+        if self.max_tokens is not None and self.max_tokens < 8:
+            raise ValueError(f"max_tokens must be at least 8, got {self.max_tokens!r}.")
+        uses_attention = self.span_context == "sea" or self.relation_context == "local_attention"
+        if uses_attention and self.hidden_size % self.context_attention_heads:
+            raise ValueError(
+                f"context_attention_heads={self.context_attention_heads} does not divide the encoder's hidden "
+                f"size {self.hidden_size}."
+            )
+        uses_recurrence = self.fusion == "interactive" or self.span_context in ("sea", "gru")
+        if uses_recurrence and self.hidden_size % 2:
+            raise ValueError(
+                f"The encoder's hidden size {self.hidden_size} is odd; the bidirectional layers need an even one."
+            )
+
+
+__all__ = ["IserConfig"]

@@ -1,0 +1,117 @@
+"""Scores → entities and relations, and the results of windows → one document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .spans_iser import Spans
+
+
+def choose_entities(entity_logits: Tensor, threshold: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    The spans that are entities: their most probable class is an entity type (Eq. 11) and its probability
+    reaches the threshold.
+
+    Args:
+        entity_logits: shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity".
+        threshold: least probability of the type.
+
+    Returns:
+        Indices of the chosen spans, their types' indices and probabilities, each of shape `(num_chosen,)`.
+    """
+    probability, label = entity_logits.float().softmax(dim=-1).max(dim=-1)
+    chosen = ((label > 0) & (probability >= threshold)).nonzero(as_tuple=True)[0]
+    return chosen, label[chosen] - 1, probability[chosen]
+
+
+def decode_sentences(
+    num_sentences: int,
+    spans: Spans,
+    entity_logits: Tensor,
+    pair_head: Tensor,
+    pair_tail: Tensor,
+    relation_logits: Tensor,
+    entity_types: Sequence[str],
+    relation_types: Sequence[str],
+    entity_threshold: float,
+    relation_threshold: float,
+) -> list[dict[str, list[dict[str, Any]]]]:
+    """
+    Scores of a batch → for each sentence its entities and relations, with their scores.
+
+    Args:
+        spans: the scored spans, with `entity_logits` of shape `(num_spans, num_entity_types + 1)`.
+        pair_head, pair_tail: scored pairs of chosen spans as indices of spans, shape `(num_pairs,)`.
+        relation_logits: shape `(num_pairs, num_relation_types)`.
+    """
+    results: list[dict[str, list[dict[str, Any]]]] = [
+        {"entities": [], "relations": []} for _ in range(num_sentences)
+    ]
+    chosen, label, probability = choose_entities(entity_logits, entity_threshold)
+    place: dict[int, int] = {}
+    rows = zip(
+        chosen.tolist(),
+        spans.sentence[chosen].tolist(),
+        spans.start[chosen].tolist(),
+        spans.end[chosen].tolist(),
+        label.tolist(),
+        probability.tolist(),
+        strict=True,
+    )
+    for span, sentence, start, end, type_index, score in rows:
+        entities = results[sentence]["entities"]
+        place[span] = len(entities)
+        entities.append({"start": start, "end": end, "type": entity_types[type_index], "score": score})
+    scores = relation_logits.float().sigmoid()
+    pair, relation = (scores >= relation_threshold).nonzero(as_tuple=True)
+    for head, tail, type_index, score in zip(
+        pair_head[pair].tolist(),
+        pair_tail[pair].tolist(),
+        relation.tolist(),
+        scores[pair, relation].tolist(),
+        strict=True,
+    ):
+        results[int(spans.sentence[head])]["relations"].append(
+            {"head": place[head], "tail": place[tail], "type": relation_types[type_index], "score": score}
+        )
+    return results
+
+
+def merge_windows(
+    results: Sequence[dict[str, list[dict[str, Any]]]],
+    windows: Sequence[tuple[int, int]],
+    territories: Sequence[tuple[int, int]],
+) -> dict[str, list[dict[str, Any]]]:
+    """
+    Entities and relations of a sentence's windows → those of the sentence, without duplicates.
+
+    An entity is taken from the window in whose territory it starts. A relation is taken from any window
+    that found it between two entities that were taken; of several scores the highest counts.
+    """
+    entities: dict[tuple[int, int, str], dict[str, Any]] = {}
+    for result, (offset, _), (first, last) in zip(results, windows, territories, strict=True):
+        for entity in result["entities"]:
+            start, end = entity["start"] + offset, entity["end"] + offset
+            if first <= start < last:
+                entities[start, end, entity["type"]] = {**entity, "start": start, "end": end}
+    ordered = sorted(entities)
+    place = {key: index for index, key in enumerate(ordered)}
+    relations: dict[tuple[int, int, str], dict[str, Any]] = {}
+    for result, (offset, _) in zip(results, windows, strict=True):
+        keys = [
+            (entity["start"] + offset, entity["end"] + offset, entity["type"]) for entity in result["entities"]
+        ]
+        for relation in result["relations"]:
+            head, tail = place.get(keys[relation["head"]]), place.get(keys[relation["tail"]])
+            if head is None or tail is None:
+                continue
+            known = relations.get((head, tail, relation["type"]))
+            if known is None or known["score"] < relation["score"]:
+                relations[head, tail, relation["type"]] = {**relation, "head": head, "tail": tail}
+    return {
+        "entities": [entities[key] for key in ordered],
+        "relations": [relations[key] for key in sorted(relations)],
+    }

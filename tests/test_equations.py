@@ -1,0 +1,126 @@
+"""Every equation of the paper and every variant against the literal reference, on random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from modeling_iser import VARIANTS, IserForJointExtraction
+from modeling_iser.collation_iser import IserCollator, encode_sentences, prepare_sentences, tokenize_words
+
+from .conftest import DOCUMENTS
+from .reference import Reference
+
+
+MakeModel = Callable[..., IserForJointExtraction]
+
+
+def references(model: IserForJointExtraction, sentences: list[list[str]]) -> list[Reference]:
+    """A reference for each sentence; each goes through the encoder alone, without padding."""
+    result = []
+    for words in tokenize_words(model.tokenizer, sentences):
+        batch = encode_sentences([words], model.tokenizer)
+        tokens = model.iser.encoder(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).last_hidden_state[0]
+        ranges = zip(batch["word_token_start"][0].tolist(), batch["word_token_end"][0].tolist(), strict=True)
+        result.append(Reference(model, tokens, list(ranges)))
+    return result
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_scores_equal_the_reference(make_model: MakeModel, variant: str) -> None:
+    model = make_model(variant, seed=len(variant))
+    sentences = [document["tokens"] for document in DOCUMENTS]
+    batch = encode_sentences(tokenize_words(model.tokenizer, sentences), model.tokenizer)
+    with torch.no_grad():
+        output = model(**batch, output_attentions=True)
+        expected = references(model, sentences)
+        spans = list(
+            zip(output.span_sentence.tolist(), output.span_start.tolist(), output.span_end.tolist(), strict=True)
+        )
+        assert spans == [
+            (index, start, end)
+            for index, reference in enumerate(expected)
+            for start in range(reference.length)
+            for end in range(start + 1, min(start + 4, reference.length) + 1)
+        ]
+        entity_logits = torch.stack([expected[s].entity_logits(start, end) for s, start, end in spans])
+        torch.testing.assert_close(output.entity_logits, entity_logits, rtol=1e-5, atol=1e-5)
+
+        chosen = [i for i, logits in enumerate(entity_logits) if logits.argmax() != 0]
+        pairs = [(i, j) for i in chosen for j in chosen if i != j and spans[i][0] == spans[j][0]]
+        assert pairs, "the test needs a model that finds entities"
+        assert list(zip(output.pair_head.tolist(), output.pair_tail.tolist(), strict=True)) == pairs
+        some = range(0, len(pairs), max(1, len(pairs) // 150))
+        relation_logits = torch.stack(
+            [expected[spans[pairs[p][0]][0]].relation_logits(spans[pairs[p][0]][1:], spans[pairs[p][1]][1:]) for p in some]
+        )
+        torch.testing.assert_close(output.relation_logits[list(some)], relation_logits, rtol=1e-5, atol=1e-5)
+
+        for index, reference in enumerate(expected):
+            length = reference.length
+            torch.testing.assert_close(output.fused_states[index, :length], reference.fused, rtol=1e-5, atol=1e-5)
+            if model.config.fusion == "interactive":
+                for name in ("entity_attention", "relation_attention"):
+                    weights = getattr(output, name)[index]
+                    torch.testing.assert_close(weights[:length, :length], getattr(reference, name), rtol=1e-5, atol=1e-6)
+                    assert weights[length:].abs().sum() == 0 and weights[:, length:].abs().sum() == 0
+            else:
+                assert output.entity_attention is None and output.relation_attention is None
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu", "tanh"])
+def test_projection_activation(make_model: MakeModel, activation: str) -> None:
+    model = make_model(projection_activation=activation)
+    sentence = DOCUMENTS[0]["tokens"]
+    with torch.no_grad():
+        batch = encode_sentences(tokenize_words(model.tokenizer, [sentence]), model.tokenizer)
+        torch.testing.assert_close(
+            model(**batch).fused_states[0], references(model, [sentence])[0].fused, rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_loss_and_gradients_equal_the_reference(make_model: MakeModel, variant: str) -> None:
+    model = make_model(variant, dropout=0.0)
+    sentences, _ = prepare_sentences(DOCUMENTS[:2], model.tokenizer, model.config)
+    batch = IserCollator(model.tokenizer, model.config, negative_spans=12, negative_pairs=3)(sentences)
+    output = model(**batch)
+    output.loss.backward()
+    actual = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    expected = references(model, [document["tokens"] for document in DOCUMENTS[:2]])
+    spans = list(zip(*(batch[f"span_{part}"].tolist() for part in ("sentence", "start", "end")), strict=True))
+    entity_terms, relation_terms = [], []
+    for (index, start, end), label in zip(spans, batch["entity_labels"].tolist(), strict=True):
+        entity_terms.append(expected[index].loss([(start, end, label)], [(spans[0][1:], spans[0][1:], [0.0, 0.0])])[0])
+    for head, tail, labels in zip(*(batch[k].tolist() for k in ("pair_head", "pair_tail", "relation_labels")), strict=True):
+        index = spans[head][0]
+        relation_terms.append(expected[index].loss([(0, 1, 0)], [(spans[head][1:], spans[tail][1:], labels)])[1])
+    entity_loss, relation_loss = torch.stack(entity_terms).mean(), torch.stack(relation_terms).mean()
+    torch.testing.assert_close(output.entity_loss, entity_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.relation_loss, relation_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.loss, entity_loss + relation_loss, rtol=1e-5, atol=1e-5)
+    (entity_loss + relation_loss).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(actual[name], parameter.grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_scores_do_not_depend_on_neighbours_or_padding(make_model: MakeModel) -> None:
+    for variant in sorted(VARIANTS):
+        model = make_model(variant)
+        tokens = tokenize_words(model.tokenizer, [document["tokens"] for document in DOCUMENTS])
+        with torch.no_grad():
+            together = model(**encode_sentences(tokens, model.tokenizer))
+            for index, sentence in enumerate(tokens):
+                alone = model(**encode_sentences([sentence], model.tokenizer))
+                mine = together.span_sentence == index
+                torch.testing.assert_close(together.entity_logits[mine], alone.entity_logits, rtol=1e-5, atol=1e-5)
+                of_pair = together.span_sentence[together.pair_head] == index
+                torch.testing.assert_close(
+                    together.relation_logits[of_pair], alone.relation_logits, rtol=1e-5, atol=1e-5
+                )
