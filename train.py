@@ -79,6 +79,7 @@ class Settings:
     max_span_width: int = setting(10, "Width limit of candidate spans, in words.")
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
+    fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
     relation_threshold: float = setting(0.4, "Score from which a relation holds.")
@@ -139,7 +140,12 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         ValueError: for a recipe that cannot be read or sets an unknown name, and for a value out of range.
         SystemExit: for a command line that argparse refuses.
     """
-    parser = HfArgumentParser(Settings, description=__doc__, allow_abbrev=False, usage="%(prog)s [recipe.yaml] [options]")
+    parser: Any = HfArgumentParser(
+        Settings,  # type: ignore[arg-type]
+        description=__doc__,
+        allow_abbrev=False,
+        usage="%(prog)s [recipe.yaml] [options]",
+    )
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_recipe_arguments(Path(arguments[0])), *arguments[1:]]
@@ -271,7 +277,12 @@ class Checkpoints:
         os.replace(temporary, self.best_weights(step))
 
     def save(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, progress: Progress, settings: Settings
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Any,
+        progress: Progress,
+        settings: Settings,
     ) -> None:
         """Write a checkpoint, then remove what it replaces."""
         final = self.directory / f"step-{progress.step:08d}"
@@ -389,14 +400,10 @@ def score(
     everything = list(documents)
     mine = everything[accelerator.process_index :: accelerator.num_processes]
     with accelerator.autocast():
-        extracted = model.extract(
-            [document["tokens"] for document in mine], batch_size=settings.evaluation_batch_size
-        )
+        extracted = model.extract([document["tokens"] for document in mine], batch_size=settings.evaluation_batch_size)
     found = gather_object(extracted)
     # Processes are gathered one after the other; undo the striding.
-    shares = [
-        range(index, len(everything), accelerator.num_processes) for index in range(accelerator.num_processes)
-    ]
+    shares = [range(index, len(everything), accelerator.num_processes) for index in range(accelerator.num_processes)]
     order = [index for share in shares for index in share]
     predictions: list[dict[str, Any]] = [{}] * len(everything)
     for index, document in zip(order, found, strict=True):
@@ -419,9 +426,7 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
     output_dir = Path(str(settings.output_dir))
     checkpoints = Checkpoints(output_dir)
     if not settings.resume and (checkpoints.latest() is not None or (output_dir / "scores.json").exists()):
-        raise ValueError(
-            f"{output_dir} holds a run already. Continue it with --resume, or choose another output_dir."
-        )
+        raise ValueError(f"{output_dir} holds a run already. Continue it with --resume, or choose another output_dir.")
     accelerator = Accelerator(
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         mixed_precision=settings.mixed_precision,
@@ -444,6 +449,7 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         max_span_width=settings.max_span_width,
         width_embedding_size=settings.width_embedding_size,
         projection_activation=settings.projection_activation,
+        fusion_residual=settings.fusion_residual,
         context_attention_heads=settings.context_attention_heads,
         dropout=settings.dropout,
         relation_threshold=settings.relation_threshold,
@@ -471,7 +477,9 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         load_model(bare_model, str(checkpoints.best_weights(progress.best_step)))
     final_splits = {settings.validation_split: validation, **tests}
     scores = {
-        name: score(bare_model, split, accelerator, settings) for name, split in final_splits.items() if split is not None
+        name: score(bare_model, split, accelerator, settings)
+        for name, split in final_splits.items()
+        if split is not None
     }
     if accelerator.is_main_process:
         _publish(bare_model, settings, progress, scores, len(documents))
@@ -660,7 +668,7 @@ In percent, strict: boundaries and types of both entities, direction and relatio
     temporary.rmdir()
     logger.info("The model is in %s\n%s", output_dir, table)
     if settings.push_to_hub:
-        model.push_to_hub(settings.hub_model_id or output_dir.name)
+        model.push_to_hub(settings.hub_model_id or output_dir.name)  # type: ignore[arg-type]
 
 
 def main() -> None:

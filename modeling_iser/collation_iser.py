@@ -73,9 +73,7 @@ def _some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
 
 
-def tokenize_words(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
-) -> list[list[list[int]]]:
+def tokenize_words(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
     """
     Subword token ids of every word of every sentence, without special tokens.
 
@@ -90,9 +88,7 @@ def tokenize_words(
     return token_ids
 
 
-def _token_ids(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
-) -> list[list[list[int]]]:
+def _token_ids(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
     if not sentences:
         return []
     encoding = tokenizer(
@@ -151,10 +147,7 @@ def prepare_sentences(
                     document["id"],
                     word_tokens[start:end],
                     {_shift(span, start): label for span, label in held.items()},
-                    {
-                        (_shift(head, start), _shift(tail, start)): labels
-                        for (head, tail), labels in pairs.items()
-                    },
+                    {(_shift(head, start), _shift(tail, start)): labels for (head, tail), labels in pairs.items()},
                 )
             )
         for pair, labels in relations.items():
@@ -169,9 +162,7 @@ def _shift(span: tuple[int, int], start: int) -> tuple[int, int]:
 
 def _labels(
     document: Mapping[str, Any], config: IserConfig, report: PreparationReport
-) -> tuple[
-    dict[tuple[int, int], int], dict[tuple[tuple[int, int], tuple[int, int]], set[int]]
-]:
+) -> tuple[dict[tuple[int, int], int], dict[tuple[tuple[int, int], tuple[int, int]], set[int]]]:
     """Entities and relations of a document as labels; what is too wide goes into the report."""
     name, length = document["id"], len(document["tokens"])
     entities: dict[tuple[int, int], int] = {}
@@ -179,9 +170,7 @@ def _labels(
     for entity in document["entities"]:
         span = (entity["start"], entity["end"])
         if not 0 <= span[0] < span[1] <= length:
-            raise ValueError(
-                f"Document {name!r}: entity {span} lies outside its {length} words or holds no word."
-            )
+            raise ValueError(f"Document {name!r}: entity {span} lies outside its {length} words or holds no word.")
         spans.append(span)
         label = _label_index(name, "entity", entity["type"], config.entity_types) + 1
         if span[1] - span[0] > config.max_span_width:
@@ -335,9 +324,7 @@ class IserCollator:
         ]
         return self._draw(candidates, self.negative_spans, sentence, "spans")
 
-    def _negative_pairs(
-        self, sentence: Sentence
-    ) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    def _negative_pairs(self, sentence: Sentence) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         candidates = [
             (head, tail)
             for head in sentence.entities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -52,6 +52,8 @@ class IserConfig(PretrainedConfig):
         fusion: `"interactive"` (paper 3.3) or `"none"`: the span features come from the encoder's output.
         projection_activation: activation of the two feed-forward layers of Eq. 1 and 2: `"none"`,
             `"relu"`, `"gelu"` or `"tanh"`.
+        fusion_residual: whether each view is added to what it attends to before the BiLSTM. The paper's
+            equations have no such connection (`False`): a word then reaches H only through the attention.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
@@ -68,7 +70,7 @@ class IserConfig(PretrainedConfig):
     """
 
     model_type = "iser"
-    sub_configs = {"encoder_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class IserConfig(PretrainedConfig):
         width_embedding_size: int = 25,
         fusion: str = "interactive",
         projection_activation: str = "none",
+        fusion_residual: bool = True,
         span_context: str = "sea",
         context_attention_heads: int = 8,
         relation_context: str = "local",
@@ -100,6 +103,7 @@ class IserConfig(PretrainedConfig):
         self.width_embedding_size = width_embedding_size
         self.fusion = fusion
         self.projection_activation = projection_activation
+        self.fusion_residual = fusion_residual
         self.span_context = span_context
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context
@@ -150,8 +154,9 @@ class IserConfig(PretrainedConfig):
             repeated = sorted({label for label in labels if labels.count(label) > 1})
             if repeated:
                 raise ValueError(f"{name} names {', '.join(repeated)} more than once.")
-        if not self.entity_types:
-            raise ValueError("entity_types is empty: the model needs at least one entity type.")
+            if not labels:
+                kind = name.removesuffix("_types")
+                raise ValueError(f"{name} is empty: the model needs at least one {kind} type.")
         for name in ("max_span_width", "width_embedding_size", "context_attention_heads"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:

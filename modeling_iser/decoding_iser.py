@@ -47,9 +47,7 @@ def decode_sentences(
         pair_head, pair_tail: scored pairs of chosen spans as indices of spans, shape `(num_pairs,)`.
         relation_logits: shape `(num_pairs, num_relation_types)`.
     """
-    results: list[dict[str, list[dict[str, Any]]]] = [
-        {"entities": [], "relations": []} for _ in range(num_sentences)
-    ]
+    results: list[dict[str, list[dict[str, Any]]]] = [{"entities": [], "relations": []} for _ in range(num_sentences)]
     chosen, label, probability = choose_entities(entity_logits, entity_threshold)
     place: dict[int, int] = {}
     rows = zip(
@@ -101,9 +99,7 @@ def merge_windows(
     place = {key: index for index, key in enumerate(ordered)}
     relations: dict[tuple[int, int, str], dict[str, Any]] = {}
     for result, (offset, _) in zip(results, windows, strict=True):
-        keys = [
-            (entity["start"] + offset, entity["end"] + offset, entity["type"]) for entity in result["entities"]
-        ]
+        keys = [(entity["start"] + offset, entity["end"] + offset, entity["type"]) for entity in result["entities"]]
         for relation in result["relations"]:
             head, tail = place.get(keys[relation["head"]]), place.get(keys[relation["tail"]])
             if head is None or tail is None:

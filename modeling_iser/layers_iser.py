@@ -74,6 +74,7 @@ class InteractiveFusion(nn.Module):
         self.entity_projection = nn.Linear(size, size)
         self.relation_projection = nn.Linear(size, size)
         self.activation = _ACTIVATIONS[config.projection_activation]()
+        self.residual = config.fusion_residual
         self.lstm = nn.LSTM(2 * size, size // 2, batch_first=True, bidirectional=True)
 
     def forward(self, states: Tensor, num_words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,11 +94,12 @@ class InteractiveFusion(nn.Module):
         scores = entity @ relation.transpose(1, 2) / math.sqrt(states.shape[-1])
         entity_weights = _masked_softmax(scores, mask)
         relation_weights = _masked_softmax(scores.transpose(1, 2), mask)
-        updated = torch.cat([entity_weights @ relation, relation_weights @ entity], dim=-1)  # Eq. 3 and 4
+        updated_entity, updated_relation = entity_weights @ relation, relation_weights @ entity  # Eq. 3 and 4
+        if self.residual:
+            updated_entity, updated_relation = entity + updated_entity, relation + updated_relation
+        updated = torch.cat([updated_entity, updated_relation], dim=-1)
         packed = pack_padded_sequence(updated, num_words.cpu(), batch_first=True, enforce_sorted=False)
-        fused, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=states.shape[1]
-        )  # Eq. 5
+        fused, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])  # Eq. 5
         return fused, entity_weights, relation_weights
 
 
@@ -181,9 +183,7 @@ class GruSpanContext(SpanContext):
         for chunk in self._chunks(order, lengths):
             longest = int(lengths[chunk[-1]])
             sequences = self._masked_sequences(words, prepared, spans[chunk], longest)
-            packed = pack_padded_sequence(
-                sequences, lengths[chunk].cpu(), batch_first=True, enforce_sorted=False
-            )
+            packed = pack_padded_sequence(sequences, lengths[chunk].cpu(), batch_first=True, enforce_sorted=False)
             last = self.gru(packed)[1]
             contexts.append(torch.cat([last[0], last[1]], dim=-1))
         return torch.cat(contexts).index_select(0, order.argsort())
@@ -196,10 +196,7 @@ class GruSpanContext(SpanContext):
         sizes = lengths[order].tolist()
         chunks, first = [], 0
         for last in range(1, len(sizes) + 1):
-            full = (
-                last == len(sizes)
-                or (last + 1 - first) * self._floats_per_span(sizes[last]) > _MAX_FLOATS_PER_CHUNK
-            )
+            full = last == len(sizes) or (last + 1 - first) * self._floats_per_span(sizes[last]) > _MAX_FLOATS_PER_CHUNK
             if full:
                 chunks.append(order[first:last])
                 first = last
@@ -209,9 +206,7 @@ class GruSpanContext(SpanContext):
         """What the spans of a sentence have in common, computed once."""
         return ()
 
-    def _masked_sequences(
-        self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int
-    ) -> Tensor:
+    def _masked_sequences(self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int) -> Tensor:
         """The sequence with the span's words as zero vectors, shape `(num_spans, longest, hidden_size)`."""
         return words[spans.sentence, :longest].masked_fill(inside(spans, longest)[:, :, None], 0.0)
 
@@ -245,9 +240,7 @@ class SemanticEnhancementAttention(GruSpanContext):
         padding = ~length_mask(num_words + 1, words.shape[1] + 1)
         return scores.masked_fill(padding[:, None, None, :], float("-inf")), value
 
-    def _masked_sequences(
-        self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int
-    ) -> Tensor:
+    def _masked_sequences(self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int) -> Tensor:
         scores, value = prepared
         hidden = inside(spans, longest)
         key_bias = torch.cat(

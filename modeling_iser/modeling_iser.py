@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .card_iser import model_card
 from .collation_iser import encode_sentences, special_tokens, tokenize_words
@@ -90,6 +90,7 @@ class IserOutput(ModelOutput):
 class IserPreTrainedModel(PreTrainedModel):
     """Loading, saving and initial weights, common to the ISER models."""
 
+    config: IserConfig
     config_class = IserConfig
     base_model_prefix = "iser"
     _supports_sdpa = True
@@ -285,9 +286,7 @@ class IserForJointExtraction(IserPreTrainedModel):
             output_attentions: whether to return the cross-attention weights of both directions.
             return_dict: accepted for compatibility; the output is always a `ModelOutput`.
         """
-        encoded = self.iser(
-            input_ids, attention_mask, word_token_start, word_token_end, num_words, output_attentions
-        )
+        encoded = self.iser(input_ids, attention_mask, word_token_start, word_token_end, num_words, output_attentions)
         states = word_states(encoded, num_words)
         if span_sentence is None or span_start is None or span_end is None:
             spans = enumerate_spans(num_words, self.config.max_span_width)
@@ -334,9 +333,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         context = self.span_context(states, spans)
         return self.entity_classifier(self.dropout(torch.cat([features, context], dim=-1)))
 
-    def score_pairs(
-        self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor
-    ) -> Tensor:
+    def score_pairs(self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor) -> Tensor:
         """
         Relation logits of [span₁; width₁; span₂; width₂; context] (Eq. 12 and 13).
 
@@ -417,10 +414,7 @@ class IserForJointExtraction(IserPreTrainedModel):
     def _extract_batch(
         self, sentences: list[list[list[int]]], entity_threshold: float, relation_threshold: float
     ) -> list[dict[str, list[dict[str, Any]]]]:
-        batch = {
-            name: tensor.to(self.device)
-            for name, tensor in encode_sentences(sentences, self.tokenizer).items()
-        }
+        batch = {name: tensor.to(self.device) for name, tensor in encode_sentences(sentences, self.tokenizer).items()}
         states = word_states(self.iser(**batch), batch["num_words"])
         spans = enumerate_spans(batch["num_words"], self.config.max_span_width)
         features = self.span_features(states, spans)
@@ -430,9 +424,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         relation_logits = torch.cat(
             [
                 self.score_pairs(states, spans, features, *chunk)
-                for chunk in zip(
-                    head.split(_MAX_PAIRS_PER_CHUNK), tail.split(_MAX_PAIRS_PER_CHUNK), strict=True
-                )
+                for chunk in zip(head.split(_MAX_PAIRS_PER_CHUNK), tail.split(_MAX_PAIRS_PER_CHUNK), strict=True)
             ]
         )
         return decode_sentences(
@@ -451,7 +443,8 @@ class IserForJointExtraction(IserPreTrainedModel):
 
 def word_states(encoded: IserModelOutput, num_words: Tensor) -> WordStates:
     """The output of [`IserModel`] as what span and pair features are read from."""
-    return WordStates(encoded.encoder_word_states, encoded.fused_states, encoded.cls_state, num_words)
+    encoder, fused, cls = encoded.to_tuple()[:3]
+    return WordStates(encoder, fused, cls, num_words)
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -474,8 +467,8 @@ def _text_and_words(index: int, item: str | Sequence[str]) -> tuple[str, list[st
 
 def _without_pooler(encoder_config: Any) -> dict[str, bool]:
     """The argument that leaves out an encoder's pooler, which ISER has no use for, where it knows one."""
-    encoder_class = AutoModel._model_mapping[type(encoder_config)]
-    knows = "add_pooling_layer" in inspect.signature(encoder_class.__init__).parameters
+    encoder_class: Any = AutoModel._model_mapping[type(encoder_config)]
+    knows = "add_pooling_layer" in inspect.signature(encoder_class).parameters
     return {"add_pooling_layer": False} if knows else {}
 
 

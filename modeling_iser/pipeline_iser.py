@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformers import Pipeline
@@ -20,7 +20,7 @@ class DdiExtractionPipeline(Pipeline):
     ```
 
     Args (of a call):
-        inputs: a text or a list of texts.
+        inputs: a text, a list of texts, or an iterator over texts (answered one by one).
         entity_threshold: least probability of an entity's type, default 0.
         relation_threshold: least score of a relation, default the model's.
 
@@ -32,20 +32,25 @@ class DdiExtractionPipeline(Pipeline):
     Not for clinical decisions.
     """
 
-    _load_tokenizer = True
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
+    # What the pipeline loads beside the model. (transformers declares the switches as None.)
+    _load_tokenizer: Any = True
+    _load_processor: Any = False
+    _load_image_processor: Any = False
+    _load_video_processor: Any = False
+    _load_feature_extractor: Any = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.tokenizer is not None:
-            self.model.tokenizer = self.tokenizer
+        self.extractor: Any = self.model
+        tokenizer: Any = self.tokenizer
+        if tokenizer is not None:
+            self.extractor.tokenizer = tokenizer
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, Sequence) and len(inputs) == 0 and not isinstance(inputs, str):
             return []
+        if isinstance(inputs, Iterator):
+            inputs = (text for text in inputs)  # transformers streams generators, and no other iterators.
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
@@ -62,7 +67,7 @@ class DdiExtractionPipeline(Pipeline):
     def _forward(self, model_inputs: dict[str, Any], **thresholds: float) -> dict[str, Any]:
         texts = model_inputs["texts"]
         batch = [texts] if isinstance(texts, str) else list(texts)
-        documents = self.model.extract(batch, batch_size=len(batch), **thresholds)
+        documents = self.extractor.extract(batch, batch_size=len(batch), **thresholds)
         return {"documents": documents[0] if isinstance(texts, str) else documents}
 
     def postprocess(self, model_outputs: dict[str, Any]) -> dict[str, Any]:

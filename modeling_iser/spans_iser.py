@@ -92,9 +92,7 @@ class RangeMax:
         last_start = self.length - window
         first = torch.minimum(ranges.start, last_start)
         second = torch.minimum(torch.maximum(ranges.end - window, first), last_start)
-        pooled = torch.maximum(
-            self.table.index_select(0, row + first), self.table.index_select(0, row + second)
-        )
+        pooled = torch.maximum(self.table.index_select(0, row + first), self.table.index_select(0, row + second))
         return pooled.masked_fill(empty[:, None], 0.0)
 
 
@@ -104,9 +102,7 @@ def between(first: Spans, second: Spans) -> Spans:
 
     Adjacent and overlapping spans have an empty range between them (`end <= start`).
     """
-    return Spans(
-        first.sentence, torch.minimum(first.end, second.end), torch.maximum(first.start, second.start)
-    )
+    return Spans(first.sentence, torch.minimum(first.end, second.end), torch.maximum(first.start, second.start))
 
 
 def ordered_pairs(sentence: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

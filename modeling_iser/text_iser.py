@@ -43,8 +43,11 @@ def split_windows(sizes: Sequence[int], limit: int, overlap: int) -> list[tuple[
         windows.append((start, end))
         if end == len(sizes):
             break
-        # At least half of the window is new, so that a large overlap cannot stall.
+        # At least half of the window is given up, so that a large overlap cannot stall; and as much as it takes
+        # for the next word to fit.
         start = max(end - overlap, (start + end + 1) // 2)
+        while start < end and sum(sizes[start : end + 1]) > limit:
+            start += 1
     return windows
 
 

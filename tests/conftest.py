@@ -32,7 +32,9 @@ SENTENCES = [
 ]
 
 
-def document(name: str, text: str, entities: list[tuple[int, int, str]], relations: list[tuple[int, int, str]]) -> dict[str, Any]:
+def document(
+    name: str, text: str, entities: list[tuple[int, int, str]], relations: list[tuple[int, int, str]]
+) -> dict[str, Any]:
     """A document from compact tuples."""
     return {
         "id": name,
@@ -43,14 +45,17 @@ def document(name: str, text: str, entities: list[tuple[int, int, str]], relatio
     }
 
 
+_LUND = [(0, 2, "Peop"), (4, 5, "Loc"), (8, 10, "Org")]
+_UMEA = [(0, 2, "Org"), (5, 6, "Loc"), (8, 10, "Peop")]
+_MALMO = [(0, 2, "Peop"), (6, 8, "Org"), (11, 12, "Loc")]
 DOCUMENTS = [
-    document("a", SENTENCES[0], [(0, 2, "Peop"), (4, 5, "Loc"), (8, 10, "Org")], [(0, 1, "Live_In"), (0, 2, "Work_For")]),
-    document("b", SENTENCES[1], [(0, 2, "Org"), (5, 6, "Loc"), (8, 10, "Peop")], [(2, 1, "Live_In")]),
+    document("a", SENTENCES[0], _LUND, [(0, 1, "Live_In"), (0, 2, "Work_For")]),
+    document("b", SENTENCES[1], _UMEA, [(2, 1, "Live_In")]),
     document("c", SENTENCES[2], [(3, 4, "Loc"), (5, 7, "Peop")], []),
     document("d", SENTENCES[3], [], []),
-    document("e", SENTENCES[4], [(0, 2, "Peop"), (6, 8, "Org"), (11, 12, "Loc")], [(0, 1, "Work_For"), (0, 2, "Live_In")]),
+    document("e", SENTENCES[4], _MALMO, [(0, 1, "Work_For"), (0, 2, "Live_In")]),
     document("f", SENTENCES[5], [(0, 1, "Loc")], []),
-]  # fmt: skip
+]
 
 
 def _wordpiece() -> PreTrainedTokenizerFast:

@@ -56,7 +56,10 @@ def test_scores_equal_the_reference(make_model: MakeModel, variant: str) -> None
         assert list(zip(output.pair_head.tolist(), output.pair_tail.tolist(), strict=True)) == pairs
         some = range(0, len(pairs), max(1, len(pairs) // 150))
         relation_logits = torch.stack(
-            [expected[spans[pairs[p][0]][0]].relation_logits(spans[pairs[p][0]][1:], spans[pairs[p][1]][1:]) for p in some]
+            [
+                expected[spans[pairs[p][0]][0]].relation_logits(spans[pairs[p][0]][1:], spans[pairs[p][1]][1:])
+                for p in some
+            ]
         )
         torch.testing.assert_close(output.relation_logits[list(some)], relation_logits, rtol=1e-5, atol=1e-5)
 
@@ -66,15 +69,18 @@ def test_scores_equal_the_reference(make_model: MakeModel, variant: str) -> None
             if model.config.fusion == "interactive":
                 for name in ("entity_attention", "relation_attention"):
                     weights = getattr(output, name)[index]
-                    torch.testing.assert_close(weights[:length, :length], getattr(reference, name), rtol=1e-5, atol=1e-6)
+                    torch.testing.assert_close(
+                        weights[:length, :length], getattr(reference, name), rtol=1e-5, atol=1e-6
+                    )
                     assert weights[length:].abs().sum() == 0 and weights[:, length:].abs().sum() == 0
             else:
                 assert output.entity_attention is None and output.relation_attention is None
 
 
+@pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu", "tanh"])
-def test_projection_activation(make_model: MakeModel, activation: str) -> None:
-    model = make_model(projection_activation=activation)
+def test_fusion_options(make_model: MakeModel, activation: str, residual: bool) -> None:
+    model = make_model(projection_activation=activation, fusion_residual=residual)
     sentence = DOCUMENTS[0]["tokens"]
     with torch.no_grad():
         batch = encode_sentences(tokenize_words(model.tokenizer, [sentence]), model.tokenizer)
@@ -98,7 +104,9 @@ def test_loss_and_gradients_equal_the_reference(make_model: MakeModel, variant: 
     entity_terms, relation_terms = [], []
     for (index, start, end), label in zip(spans, batch["entity_labels"].tolist(), strict=True):
         entity_terms.append(expected[index].loss([(start, end, label)], [(spans[0][1:], spans[0][1:], [0.0, 0.0])])[0])
-    for head, tail, labels in zip(*(batch[k].tolist() for k in ("pair_head", "pair_tail", "relation_labels")), strict=True):
+    for head, tail, labels in zip(
+        *(batch[k].tolist() for k in ("pair_head", "pair_tail", "relation_labels")), strict=True
+    ):
         index = spans[head][0]
         relation_terms.append(expected[index].loss([(0, 1, 0)], [(spans[head][1:], spans[tail][1:], labels)])[1])
     entity_loss, relation_loss = torch.stack(entity_terms).mean(), torch.stack(relation_terms).mean()
@@ -107,7 +115,9 @@ def test_loss_and_gradients_equal_the_reference(make_model: MakeModel, variant: 
     torch.testing.assert_close(output.loss, entity_loss + relation_loss, rtol=1e-5, atol=1e-5)
     (entity_loss + relation_loss).backward()
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(actual[name], parameter.grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            actual[name], parameter.grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_scores_do_not_depend_on_neighbours_or_padding(make_model: MakeModel) -> None:

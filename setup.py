@@ -1,0 +1,32 @@
+"""Packaging of ISER. Extraction installs small; training, tests and the demonstration are extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "tensorboard>=2.20"]
+
+setup(
+    name="iser",
+    version="0.1.0",
+    description="Joint entity and relation extraction with spans and an interactive fusion representation",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*"]),
+    py_modules=["train"],
+    include_package_data=True,
+    install_requires=[
+        "torch>=2.9",
+        "transformers>=5.23,<6",
+        "huggingface-hub>=2.4,<3",
+        "safetensors>=0.8",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "demo": TRAIN,
+        "test": [*TRAIN, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
+    },
+)
