@@ -52,8 +52,9 @@ class IserConfig(PretrainedConfig):
         fusion: `"interactive"` (paper 3.3) or `"none"`: the span features come from the encoder's output.
         projection_activation: activation of the two feed-forward layers of Eq. 1 and 2: `"none"`,
             `"relu"`, `"gelu"` or `"tanh"`.
-        fusion_residual: whether each view is added to what it attends to before the BiLSTM. The paper's
-            equations have no such connection (`False`): a word then reaches H only through the attention.
+        fusion_residual: whether the encoder's output is added to the BiLSTM's, H = E + BiLSTM(…). The paper's
+            Eq. 5 has no such connection (`False`): a word then reaches H only through the attention, which
+            begins nearly uniform, and training needs far more epochs to get off the ground.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.

@@ -94,12 +94,11 @@ class InteractiveFusion(nn.Module):
         scores = entity @ relation.transpose(1, 2) / math.sqrt(states.shape[-1])
         entity_weights = _masked_softmax(scores, mask)
         relation_weights = _masked_softmax(scores.transpose(1, 2), mask)
-        updated_entity, updated_relation = entity_weights @ relation, relation_weights @ entity  # Eq. 3 and 4
-        if self.residual:
-            updated_entity, updated_relation = entity + updated_entity, relation + updated_relation
-        updated = torch.cat([updated_entity, updated_relation], dim=-1)
+        updated = torch.cat([entity_weights @ relation, relation_weights @ entity], dim=-1)  # Eq. 3 and 4
         packed = pack_padded_sequence(updated, num_words.cpu(), batch_first=True, enforce_sorted=False)
         fused, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])  # Eq. 5
+        if self.residual:
+            fused = states + fused
         return fused, entity_weights, relation_weights
 
 
@@ -183,9 +182,7 @@ class GruSpanContext(SpanContext):
         for chunk in self._chunks(order, lengths):
             longest = int(lengths[chunk[-1]])
             sequences = self._masked_sequences(words, prepared, spans[chunk], longest)
-            packed = pack_padded_sequence(sequences, lengths[chunk].cpu(), batch_first=True, enforce_sorted=False)
-            last = self.gru(packed)[1]
-            contexts.append(torch.cat([last[0], last[1]], dim=-1))
+            contexts.append(last_states(self.gru, sequences, lengths[chunk]))
         return torch.cat(contexts).index_select(0, order.argsort())
 
     def _floats_per_span(self, length: int) -> int:
@@ -209,6 +206,37 @@ class GruSpanContext(SpanContext):
     def _masked_sequences(self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int) -> Tensor:
         """The sequence with the span's words as zero vectors, shape `(num_spans, longest, hidden_size)`."""
         return words[spans.sentence, :longest].masked_fill(inside(spans, longest)[:, :, None], 0.0)
+
+
+def last_states(gru: nn.GRU, sequences: Tensor, lengths: Tensor) -> Tensor:
+    """
+    [last forward state; last backward state] of a bidirectional GRU over padded sequences.
+
+    Packed sequences would do the same, but their backward pass on a CPU fills a tensor of the size of the whole
+    input at every step. Here the sequence is turned round within its length instead, so that padding
+    comes after everything that counts.
+
+    Args:
+        gru: a single bidirectional layer, `batch_first`.
+        sequences: shape `(num_sequences, longest, input_size)`.
+        lengths: at least 1, shape `(num_sequences,)`.
+
+    Returns:
+        Shape `(num_sequences, 2 * hidden_size)`.
+    """
+    rows = torch.arange(len(lengths), device=lengths.device)
+    positions = torch.arange(sequences.shape[1], device=lengths.device)
+    turned = sequences[rows[:, None], (lengths[:, None] - 1 - positions).clamp(min=0)]
+    start = sequences.new_zeros(1, len(lengths), gru.hidden_size)
+    last = []
+    for direction, suffix in ((sequences, ""), (turned, "_reverse")):
+        weights = [getattr(gru, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        states, _ = torch.gru(
+            direction, start, weights, has_biases=True, num_layers=1, dropout=0.0, train=gru.training,
+            bidirectional=False, batch_first=True,
+        )  # fmt: skip
+        last.append(states[rows, lengths - 1])
+    return torch.cat(last, dim=-1)
 
 
 def inside(spans: Spans, length: int) -> Tensor:

@@ -100,9 +100,9 @@ class Reference:
             h_r = activation(self.encoder @ fusion.relation_projection.weight.T + fusion.relation_projection.bias)
             updated_e, self.entity_attention = cross_attention(h_e, h_r)
             updated_r, self.relation_attention = cross_attention(h_r, h_e)
-            if self.config.fusion_residual:
-                updated_e, updated_r = h_e + updated_e, h_r + updated_r
             self.fused, _ = lstm_or_gru(fusion.lstm, torch.cat([updated_e, updated_r], dim=1))
+            if self.config.fusion_residual:
+                self.fused = self.encoder + self.fused
 
     def context(self, start: int, end: int) -> Tensor:
         """c of a span (Eq. 7 to 9, or its variants)."""
