@@ -80,6 +80,7 @@ class Settings:
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
     fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
+    proposal_threshold: float = setting(0.01, "First-pass score a span needs for its context to be looked at; 0: none.")
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
     relation_threshold: float = setting(0.4, "Score from which a relation holds.")
@@ -450,6 +451,7 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         width_embedding_size=settings.width_embedding_size,
         projection_activation=settings.projection_activation,
         fusion_residual=settings.fusion_residual,
+        proposal_threshold=settings.proposal_threshold,
         context_attention_heads=settings.context_attention_heads,
         dropout=settings.dropout,
         relation_threshold=settings.relation_threshold,

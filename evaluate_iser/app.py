@@ -27,6 +27,7 @@ def scores(predictions: str, references: str, symmetric_relations: str = "") -> 
     The scores of two JSON lists of documents; symmetric relation types are separated by commas.
 
     Raises:
+        TypeError: for JSON that is no list.
         ValueError: for text that is no JSON and for documents that the metric refuses.
     """
     symmetric = [name.strip() for name in symmetric_relations.split(",") if name.strip()]
@@ -42,7 +43,7 @@ def main() -> None:
     def answer(predictions: str, references: str, symmetric_relations: str) -> dict[str, Any]:
         try:
             return scores(predictions, references, symmetric_relations)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise gr.Error(str(error)) from None
 
     card = Path(__file__).with_name("README.md").read_text(encoding="utf-8")

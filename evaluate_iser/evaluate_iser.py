@@ -220,10 +220,8 @@ def checked_document(document: Any, side: str, number: int) -> dict[str, list[di
         entities = [checked_entity(entity) for entity in field(document, "entities", Sequence)]
         relations = [checked_relation(relation, len(entities)) for relation in field(document, "relations", Sequence)]
     except ValueError as error:
-        name = f" (id {document['id']!r})" if isinstance(document, Mapping) and "id" in document else ""
-        raise ValueError(
-            f"Document {number}{name}, counted from 0, has a {side} that cannot be scored: {error}"
-        ) from None
+        name = f", id {document['id']!r}" if isinstance(document, Mapping) and "id" in document else ""
+        raise ValueError(f"The {side} of document {number} (counted from 0{name}) cannot be scored: {error}") from None
     return {"entities": entities, "relations": relations}
 
 
@@ -238,12 +236,9 @@ def checked_entity(entity: Any) -> dict[str, Any]:
 def checked_relation(relation: Any, num_entities: int) -> dict[str, Any]:
     """Head, tail and type of the relation."""
     head, tail = field(relation, "head", INTEGER), field(relation, "tail", INTEGER)
-    for role, position in (("head", head), ("tail", tail)):
+    for position in (head, tail):
         if not 0 <= position < num_entities:
-            raise ValueError(
-                f"the relation {relation} has the {role} {position}, but the document has {num_entities} entities, "
-                f"counted from 0."
-            )
+            raise ValueError(f"the relation {relation} needs entity {position}, but there are {num_entities} entities.")
     return {"head": head, "tail": tail, "type": field(relation, "type", str)}
 
 

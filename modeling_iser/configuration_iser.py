@@ -57,6 +57,9 @@ class IserConfig(PretrainedConfig):
             begins nearly uniform, and training needs far more epochs to get off the ground.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
+        proposal_threshold: spans whose first-pass score, a probability computed from the pooled words and the width
+            alone, lies below it are taken for no entity without looking at their context, in training and in
+            extraction. 0 looks at every span, as the paper does.
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
@@ -84,6 +87,7 @@ class IserConfig(PretrainedConfig):
         projection_activation: str = "none",
         fusion_residual: bool = True,
         span_context: str = "sea",
+        proposal_threshold: float = 0.01,
         context_attention_heads: int = 8,
         relation_context: str = "local",
         dropout: float = 0.1,
@@ -106,6 +110,7 @@ class IserConfig(PretrainedConfig):
         self.projection_activation = projection_activation
         self.fusion_residual = fusion_residual
         self.span_context = span_context
+        self.proposal_threshold = proposal_threshold
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context
         self.dropout = dropout
@@ -130,6 +135,11 @@ class IserConfig(PretrainedConfig):
         """Configuration of a system of the paper, for example `IserConfig.variant("spert", …)`."""
         check_choice("variant", name, tuple(VARIANTS))
         return cls(**{**VARIANTS[name], **fields})
+
+    @property
+    def uses_proposals(self) -> bool:
+        """Whether a first pass chooses the spans whose context is looked at; a free context needs none."""
+        return self.proposal_threshold > 0 and self.span_context != "cls"
 
     @property
     def hidden_size(self) -> int:
@@ -162,10 +172,10 @@ class IserConfig(PretrainedConfig):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-        for name, upper in (("dropout", 1.0), ("relation_threshold", 1.0)):
+        for name in ("dropout", "relation_threshold", "proposal_threshold"):
             value = getattr(self, name)
-            if not 0.0 <= value <= upper:
-                raise ValueError(f"{name} must lie between 0 and {upper:g}, got {value!r}.")
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")
         if self.max_tokens is not None and self.max_tokens < 8:
             raise ValueError(f"max_tokens must be at least 8, got {self.max_tokens!r}.")
         uses_attention = self.span_context == "sea" or self.relation_context == "local_attention"

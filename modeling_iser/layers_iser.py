@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 # Bounds the memory of SEA in inference: most floats of one chunk's attention weights or recurrent inputs.
 _MAX_FLOATS_PER_CHUNK = 2**24
+
+# A gate's input at which its sigmoid is exactly 1, in half precision too.
+_GATE_OPEN = 1e4
 
 
 class WordStates:
@@ -138,14 +142,11 @@ class MultiHeadSelfAttention(nn.Module):
         )
         return query @ key.transpose(-1, -2) / math.sqrt(self.head_size), value
 
-    def attend(self, scores: Tensor, value: Tensor) -> Tensor:
-        """Weighted values after the output projection, shape `(batch_size, length, hidden_size)`."""
-        return self.output((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(-2))
-
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Attention among the positions where `mask`, shape `(batch_size, length)`, is true."""
         scores, value = self.project(states)
-        return self.attend(scores.masked_fill(~mask[:, None, None, :], float("-inf")), value)
+        weights = scores.masked_fill(~mask[:, None, None, :], float("-inf")).softmax(dim=-1)
+        return self.output((weights @ value).transpose(1, 2).flatten(-2))
 
 
 class SpanContext(nn.Module):
@@ -164,30 +165,41 @@ class ClsSpanContext(SpanContext):
 
 
 class GruSpanContext(SpanContext):
-    """c is the last forward and the last backward state of a BiGRU over the masked sequence (ISER_GRU)."""
+    """
+    c is the last forward and the last backward state of a BiGRU over the masked sequence (ISER_GRU).
+
+    The GRU's input gates are linear in its input, so those of a word are computed once for all spans of the
+    sentence, and those of a masked word, a zero vector, are the bias.
+    """
 
     def __init__(self, config: IserConfig) -> None:
         super().__init__()
         self.gru = nn.GRU(config.hidden_size, config.hidden_size // 2, batch_first=True, bidirectional=True)
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        words = states.fused
+        words, num_words = states.fused, states.num_words
         if len(spans) == 0:
             return words.new_zeros(0, words.shape[-1])
-        prepared = self._prepare(words, states.num_words)
-        lengths = states.num_words[spans.sentence]
+        shared = self._shared(words, num_words)
+        lengths = num_words[spans.sentence]
         # Spans of sentences of like length share a chunk, so that padding costs little.
         order = lengths.argsort(stable=True)
         contexts = []
         for chunk in self._chunks(order, lengths):
             longest = int(lengths[chunk[-1]])
-            sequences = self._masked_sequences(words, prepared, spans[chunk], longest)
-            contexts.append(last_states(self.gru, sequences, lengths[chunk]))
+            sentences, counts = torch.unique_consecutive(spans.sentence[chunk], return_counts=True)
+            gates = []
+            for sentence, rows in zip(sentences.tolist(), chunk.split(counts.tolist()), strict=True):
+                length = int(lengths[rows[0]])
+                of_sentence = self._gates(shared, sentence, length, inside(spans[rows], length))
+                padding = self._padding_gates(of_sentence).expand(len(rows), longest - length, -1)
+                gates.append(torch.cat([of_sentence, padding], dim=1) if length < longest else of_sentence)
+            contexts.append(self._last_states(torch.cat(gates)))
         return torch.cat(contexts).index_select(0, order.argsort())
 
     def _floats_per_span(self, length: int) -> int:
         """Size of the largest tensor that one span of a sentence of `length` words needs."""
-        return length * 3 * self.gru.input_size
+        return length * 6 * self.gru.hidden_size
 
     def _chunks(self, order: Tensor, lengths: Tensor) -> list[Tensor]:
         sizes = lengths[order].tolist()
@@ -199,44 +211,85 @@ class GruSpanContext(SpanContext):
                 first = last
         return chunks
 
-    def _prepare(self, words: Tensor, num_words: Tensor) -> tuple[Tensor, ...]:
-        """What the spans of a sentence have in common, computed once."""
-        return ()
+    def _input_weights(self) -> tuple[Tensor, Tensor]:
+        """Weights `(6 * gru_size, hidden_size)` and biases of the input gates of both directions."""
+        return (
+            torch.cat([self._weight("weight_ih_l0"), self._weight("weight_ih_l0_reverse")]),
+            torch.cat([self._weight("bias_ih_l0"), self._weight("bias_ih_l0_reverse")]),
+        )
 
-    def _masked_sequences(self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int) -> Tensor:
-        """The sequence with the span's words as zero vectors, shape `(num_spans, longest, hidden_size)`."""
-        return words[spans.sentence, :longest].masked_fill(inside(spans, longest)[:, :, None], 0.0)
+    def _weight(self, name: str) -> Tensor:
+        return self.gru.get_parameter(name)
+
+    def _shared(self, words: Tensor, num_words: Tensor) -> tuple[Tensor, ...]:
+        """What all spans of a sentence have in common: input gates of each word and of a masked word."""
+        weight, bias = self._input_weights()
+        return nn.functional.linear(words, weight, bias), bias
+
+    def _gates(self, shared: tuple[Tensor, ...], sentence: int, length: int, masked: Tensor) -> Tensor:
+        """
+        Input gates of the masked sequences of some spans of a sentence.
+
+        Args:
+            shared: from `_shared`.
+            sentence: index of the sentence in the batch, `length` words long.
+            masked: true at the words of each span, shape `(num_spans, length)`.
+
+        Returns:
+            Shape `(num_spans, length, 6 * gru_size)`.
+        """
+        word_gates, masked_gates = shared
+        return torch.where(masked[:, :, None], masked_gates, word_gates[sentence, :length])
+
+    def _padding_gates(self, like: Tensor) -> Tensor:
+        """
+        Input gates of padding, shape `(6 * gru_size,)`: the update gate is 1 and the state stays what it is, the
+        last state in the forward direction, the zeros before the first word in the backward direction.
+        """
+        keep = like.new_zeros(2, 3, self.gru.hidden_size)
+        keep[:, 1] = _GATE_OPEN
+        return keep.flatten()
+
+    def _last_states(self, gates: Tensor) -> Tensor:
+        """
+        [last forward state; last backward state] (Eq. 9), shape `(num_spans, 2 * gru_size)`.
+
+        Args:
+            gates: input gates, shape `(num_spans, longest, 6 * gru_size)`.
+        """
+        forward, backward = gates.chunk(2, dim=-1)
+        return torch.cat(
+            [
+                _run_gru(forward.unbind(1), self._weight("weight_hh_l0"), self._weight("bias_hh_l0")),
+                _run_gru(
+                    backward.unbind(1)[::-1],
+                    self._weight("weight_hh_l0_reverse"),
+                    self._weight("bias_hh_l0_reverse"),
+                ),
+            ],
+            dim=-1,
+        )
 
 
-def last_states(gru: nn.GRU, sequences: Tensor, lengths: Tensor) -> Tensor:
+def _run_gru(steps: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """
-    [last forward state; last backward state] of a bidirectional GRU over padded sequences.
-
-    Packed sequences would do the same, but their backward pass on a CPU fills a tensor of the size of the whole
-    input at every step. Here the sequence is turned round within its length instead, so that padding
-    comes after everything that counts.
+    Last state of a GRU that starts from zeros.
 
     Args:
-        gru: a single bidirectional layer, `batch_first`.
-        sequences: shape `(num_sequences, longest, input_size)`.
-        lengths: at least 1, shape `(num_sequences,)`.
+        steps: input gates (reset, update, new) of each step, shape `(num_sequences, 3 * gru_size)`.
+        weight, bias: of the state, shapes `(3 * gru_size, gru_size)` and `(3 * gru_size,)`.
 
     Returns:
-        Shape `(num_sequences, 2 * hidden_size)`.
+        Shape `(num_sequences, gru_size)`.
     """
-    rows = torch.arange(len(lengths), device=lengths.device)
-    positions = torch.arange(sequences.shape[1], device=lengths.device)
-    turned = sequences[rows[:, None], (lengths[:, None] - 1 - positions).clamp(min=0)]
-    start = sequences.new_zeros(1, len(lengths), gru.hidden_size)
-    last = []
-    for direction, suffix in ((sequences, ""), (turned, "_reverse")):
-        weights = [getattr(gru, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        states, _ = torch.gru(
-            direction, start, weights, has_biases=True, num_layers=1, dropout=0.0, train=gru.training,
-            bidirectional=False, batch_first=True,
-        )  # fmt: skip
-        last.append(states[rows, lengths - 1])
-    return torch.cat(last, dim=-1)
+    size = weight.shape[1]
+    state = steps[0].new_zeros(len(steps[0]), size)
+    for step in steps:
+        step_gates, step_new = step.split([2 * size, size], dim=1)
+        state_gates, state_new = torch.addmm(bias, state, weight.T).split([2 * size, size], dim=1)
+        reset, update = (step_gates + state_gates).sigmoid().chunk(2, dim=1)
+        state = torch.lerp(torch.tanh(step_new + reset * state_new), state, update)
+    return state
 
 
 def inside(spans: Spans, length: int) -> Tensor:
@@ -253,7 +306,8 @@ class SemanticEnhancementAttention(GruSpanContext):
     A masked word is a zero vector, so all masked words of all spans have the same query, key and value:
     the projections' biases. The projections and scores of the sentence, with one such "masked word" put
     before it, therefore serve all its spans: a span of w words removes its own words from the keys and
-    counts the masked word w times, which adds log w to that key's score.
+    counts the masked word w times, which adds log w to that key's score. The attention's output projection
+    and the GRU's input projection are one linear map of the attended values.
     """
 
     def __init__(self, config: IserConfig) -> None:
@@ -263,29 +317,52 @@ class SemanticEnhancementAttention(GruSpanContext):
     def _floats_per_span(self, length: int) -> int:
         return max(super()._floats_per_span(length), self.attention.num_heads * (length + 1) ** 2)
 
-    def _prepare(self, words: Tensor, num_words: Tensor) -> tuple[Tensor, ...]:
+    def _shared(self, words: Tensor, num_words: Tensor) -> tuple[Tensor, ...]:
         scores, value = self.attention.project(nn.functional.pad(words, (0, 0, 1, 0)))
-        padding = ~length_mask(num_words + 1, words.shape[1] + 1)
-        return scores.masked_fill(padding[:, None, None, :], float("-inf")), value
+        weight, bias = self._input_weights()
+        output = self.attention.output
+        attended_to_gates = (weight @ output.weight).unflatten(1, (self.attention.num_heads, -1))
+        masked_gates = nn.functional.linear(output.bias, weight, bias)
+        word_gates = nn.functional.linear(words, weight, masked_gates)  # Eq. 8: the residual connection
+        return scores.transpose(1, 2), value, attended_to_gates, word_gates, masked_gates
 
-    def _masked_sequences(self, words: Tensor, prepared: tuple[Tensor, ...], spans: Spans, longest: int) -> Tensor:
-        scores, value = prepared
-        hidden = inside(spans, longest)
+    def _gates(self, shared: tuple[Tensor, ...], sentence: int, length: int, masked: Tensor) -> Tensor:
+        scores, value, attended_to_gates, word_gates, masked_gates = shared
+        size = length + 1
         key_bias = torch.cat(
             [
-                spans.width[:, None].to(scores.dtype).log(),
-                torch.zeros_like(hidden, dtype=scores.dtype).masked_fill(hidden, float("-inf")),
+                masked.sum(dim=1, keepdim=True).to(scores.dtype).log(),
+                torch.zeros_like(masked, dtype=scores.dtype).masked_fill(masked, float("-inf")),
             ],
             dim=1,
         )
-        size = longest + 1
-        attended = self.attention.attend(
-            scores[spans.sentence, :, :size, :size] + key_bias[:, None, None, :],
-            value[spans.sentence, :, :size],
-        )  # Eq. 7
-        masked_word, other_words = attended[:, :1], attended[:, 1:]
-        # Eq. 8: the residual of a masked word is a zero vector.
-        return torch.where(hidden[:, :, None], masked_word, words[spans.sentence, :longest] + other_words)
+        # Eq. 7, shape (num_spans, queries, heads, keys); query 0 is that of a masked word.
+        weights = (scores[sentence, :size, :, :size] + key_bias[:, None, None, :]).softmax(dim=-1)
+        weights = torch.where(masked[:, :, None, None], weights[:, :1], weights[:, 1:])
+        residual = torch.where(masked[:, :, None], masked_gates, word_gates[sentence, :length])
+        return _add_projected_attention(residual, weights, value[sentence, :, :size], attended_to_gates)
+
+
+def _add_projected_attention(residual: Tensor, weights: Tensor, value: Tensor, projection: Tensor) -> Tensor:
+    """
+    Residual plus the linear projection of the weighted values, in the cheaper order of the two products.
+
+    Args:
+        residual: shape `(num_spans, queries, output_size)`.
+        weights: shape `(num_spans, queries, heads, keys)`.
+        value: shape `(heads, keys, head_size)`.
+        projection: shape `(output_size, heads, head_size)`.
+
+    Returns:
+        Shape `(num_spans, queries, output_size)`.
+    """
+    if value.shape[1] < value.shape[2]:
+        rows = weights.flatten(0, 1).flatten(-2)
+        columns = torch.einsum("hkd,ohd->hko", value, projection).flatten(0, 1)
+    else:
+        rows = torch.einsum("sqhk,hkd->sqhd", weights, value).flatten(0, 1).flatten(-2)
+        columns = projection.flatten(1).T
+    return torch.addmm(residual.flatten(0, 1), rows, columns).view_as(residual)
 
 
 class RelationContext(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +58,15 @@ class IserOutput(ModelOutput):
     Output of [`IserForJointExtraction`]. Spans and pairs are flat over the batch.
 
     Attributes:
-        loss: L = Lₑ + Lᵣ (Eq. 15), when labels are given; a scalar.
-        entity_loss: Lₑ, the mean cross-entropy over the spans (Eq. 16).
+        loss: L = Lₑ + Lᵣ (Eq. 15), plus the proposals' loss with proposals, when labels are given; a scalar.
+        entity_loss: Lₑ, the mean cross-entropy over the spans (Eq. 16). With proposals, spans that were dropped
+            count as classified without loss.
         relation_loss: Lᵣ, the mean binary cross-entropy over pairs and relation types (Eq. 17).
+        proposal_loss: mean binary cross-entropy of the proposals over all spans given; `None` without proposals.
         entity_logits: shape `(num_spans, num_entity_types + 1)`; class 0 is "no entity".
         relation_logits: shape `(num_pairs, num_relation_types)`, before the sigmoid.
-        span_sentence: sentence of each span, shape `(num_spans,)`.
+        span_sentence: sentence of each span that was scored, shape `(num_spans,)`; with proposals, these are fewer
+            than were given.
         span_start: first word of each span, shape `(num_spans,)`.
         span_end: the word after the last word of each span, shape `(num_spans,)`.
         pair_head: head of each pair as an index of spans, shape `(num_pairs,)`.
@@ -75,6 +79,7 @@ class IserOutput(ModelOutput):
     loss: Tensor | None = None
     entity_loss: Tensor | None = None
     relation_loss: Tensor | None = None
+    proposal_loss: Tensor | None = None
     entity_logits: Tensor | None = None
     relation_logits: Tensor | None = None
     span_sentence: Tensor | None = None
@@ -172,6 +177,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         self.span_context = build_span_context(config)
         self.relation_context = build_relation_context(config)
         self.dropout = nn.Dropout(config.dropout)
+        self.proposal_classifier = nn.Linear(span_size, 1) if config.uses_proposals else None
         self.entity_classifier = nn.Linear(span_size + size, len(config.entity_types) + 1)
         self.relation_classifier = nn.Linear(2 * span_size + size, len(config.relation_types))
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -271,6 +277,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         pair_tail: Tensor | None = None,
         entity_labels: Tensor | None = None,
         relation_labels: Tensor | None = None,
+        exact: bool = False,
         output_attentions: bool = False,
         return_dict: bool | None = None,
     ) -> IserOutput:
@@ -283,6 +290,7 @@ class IserForJointExtraction(IserPreTrainedModel):
                 every ordered pair of spans of a sentence that the entity classifier takes for entities.
             entity_labels: shape `(num_spans,)`, 0 for "no entity".
             relation_labels: shape `(num_pairs, num_relation_types)`, 0 or 1.
+            exact: look at the context of every span, whatever the proposals say.
             output_attentions: whether to return the cross-attention weights of both directions.
             return_dict: accepted for compatibility; the output is always a `ModelOutput`.
         """
@@ -293,25 +301,44 @@ class IserForJointExtraction(IserPreTrainedModel):
         else:
             spans = Spans(span_sentence, span_start, span_end)
         features = self.span_features(states, spans)
+        num_spans = len(spans)
+        proposal_loss = None
+        if self.proposal_classifier is not None and not exact:
+            proposal_logits = self.score_proposals(features)
+            kept = proposal_logits >= self.proposal_logit_threshold
+            if entity_labels is not None:
+                is_entity = entity_labels > 0
+                proposal_loss = nn.functional.binary_cross_entropy_with_logits(
+                    proposal_logits.float(), is_entity.float()
+                )
+                kept = kept | is_entity
+                entity_labels = entity_labels[kept]
+            if pair_head is not None and pair_tail is not None:
+                kept = kept.index_fill(0, torch.cat([pair_head, pair_tail]), True)
+                place = kept.cumsum(0) - 1
+                pair_head, pair_tail = place[pair_head], place[pair_tail]
+            spans, features = spans[kept], features[kept]
         entity_logits = self.score_spans(states, spans, features)
         if pair_head is None or pair_tail is None:
             chosen, _, _ = choose_entities(entity_logits)
             pair_head, pair_tail = ordered_pairs(spans.sentence, chosen)
         relation_logits = self.score_pairs(states, spans, features, pair_head, pair_tail)
-        entity_loss = relation_loss = loss = None
+        entity_loss = relation_loss = None
         if entity_labels is not None:
-            entity_loss = nn.functional.cross_entropy(entity_logits.float(), entity_labels)  # Eq. 16
-            loss = entity_loss
+            cross_entropy = nn.functional.cross_entropy(entity_logits.float(), entity_labels, reduction="sum")
+            entity_loss = cross_entropy / num_spans  # Eq. 16
         if relation_labels is not None:
-            # A batch without pairs has a relation loss of 0, not of 0 / 0. (Eq. 17)
+            # A batch without pairs has a relation loss of 0, not of 0 / 0.
             relation_loss = nn.functional.binary_cross_entropy_with_logits(
                 relation_logits.float(), relation_labels.float(), reduction="sum"
-            ) / max(1, relation_labels.numel())
-            loss = relation_loss if loss is None else loss + relation_loss  # Eq. 15
+            ) / max(1, relation_labels.numel())  # Eq. 17
+        losses = [loss for loss in (entity_loss, relation_loss, proposal_loss) if loss is not None]
+        loss = torch.stack(losses).sum() if losses else None  # Eq. 15
         return IserOutput(
             loss=loss,
             entity_loss=entity_loss,
             relation_loss=relation_loss,
+            proposal_loss=proposal_loss,
             entity_logits=entity_logits,
             relation_logits=relation_logits,
             span_sentence=spans.sentence,
@@ -327,6 +354,18 @@ class IserForJointExtraction(IserPreTrainedModel):
     def span_features(self, states: WordStates, spans: Spans) -> Tensor:
         """Max-pooled words (Eq. 6) and width embedding, shape `(num_spans, hidden + width_embedding)`."""
         return torch.cat([states.max_pool("fused", spans), self.width_embedding(spans.width - 1)], dim=-1)
+
+    @property
+    def proposal_logit_threshold(self) -> float:
+        """The configuration's `proposal_threshold` as a logit."""
+        threshold = self.config.proposal_threshold
+        return math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
+
+    def score_proposals(self, features: Tensor) -> Tensor:
+        """First-pass logits that a span is an entity, from [span; width] alone, shape `(num_spans,)`."""
+        if self.proposal_classifier is None:
+            raise ValueError("This model has no proposals: proposal_threshold is 0 or the span context is free.")
+        return self.proposal_classifier(self.dropout(features)).squeeze(-1)
 
     def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
         """Entity logits of [span; width; c] (Eq. 10), shape `(num_spans, num_entity_types + 1)`."""
@@ -357,6 +396,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         batch_size: int = 8,
         entity_threshold: float = 0.0,
         relation_threshold: float | None = None,
+        exact: bool = False,
     ) -> list[dict[str, Any]]:
         """
         Texts or sentences of words in, documents out.
@@ -367,6 +407,7 @@ class IserForJointExtraction(IserPreTrainedModel):
                 The results do not depend on it.
             entity_threshold: least probability of an entity's type.
             relation_threshold: least score of a relation; `None`: the configuration's.
+            exact: look at the context of every span, whatever the proposals say; slow.
 
         Returns:
             One document an input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets
@@ -399,7 +440,7 @@ class IserForJointExtraction(IserPreTrainedModel):
                 sentences = [
                     word_tokens[index][start:end] for index, (start, end) in (pieces[piece] for piece in batch)
                 ]
-                extracted = self._extract_batch(sentences, entity_threshold, relation_threshold)
+                extracted = self._extract_batch(sentences, entity_threshold, relation_threshold, exact)
                 results.update(zip(batch, extracted, strict=True))
         finally:
             self.train(was_training)
@@ -412,12 +453,15 @@ class IserForJointExtraction(IserPreTrainedModel):
         return documents
 
     def _extract_batch(
-        self, sentences: list[list[list[int]]], entity_threshold: float, relation_threshold: float
+        self, sentences: list[list[list[int]]], entity_threshold: float, relation_threshold: float, exact: bool
     ) -> list[dict[str, list[dict[str, Any]]]]:
         batch = {name: tensor.to(self.device) for name, tensor in encode_sentences(sentences, self.tokenizer).items()}
         states = word_states(self.iser(**batch), batch["num_words"])
         spans = enumerate_spans(batch["num_words"], self.config.max_span_width)
         features = self.span_features(states, spans)
+        if self.proposal_classifier is not None and not exact:
+            kept = self.score_proposals(features) >= self.proposal_logit_threshold
+            spans, features = spans[kept], features[kept]
         entity_logits = self.score_spans(states, spans, features)
         chosen, _, _ = choose_entities(entity_logits, entity_threshold)
         head, tail = ordered_pairs(spans.sentence, chosen)

@@ -134,7 +134,8 @@ def make_model(encoder_dir: Path) -> Callable[..., IserForJointExtraction]:
 
     def make(variant: str = "iser", seed: int = 0, **fields: Any) -> IserForJointExtraction:
         torch.manual_seed(seed)
-        fields = {"max_span_width": 4, "context_attention_heads": 2, **VARIANTS[variant], **fields}
+        defaults = {"max_span_width": 4, "context_attention_heads": 2, "proposal_threshold": 0.0}
+        fields = {**defaults, **VARIANTS[variant], **fields}
         model = IserForJointExtraction.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, **fields)
         with torch.no_grad():  # Weights large enough that nothing is close to zero by construction.
             for name, parameter in model.named_parameters():

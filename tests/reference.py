@@ -149,11 +149,12 @@ class Reference:
     ) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and mean binary cross-entropy (Eq. 16 and 17) over labelled spans and pairs."""
         entity_terms = [
-            -torch.log(torch.softmax(self.entity_logits(start, end), dim=0)[label]) for start, end, label in entities
+            -torch.log(torch.softmax(self.entity_logits(start, end).double(), dim=0)[label])
+            for start, end, label in entities
         ]
         relation_terms = []
         for head, tail, labels in relations:
-            for logit, label in zip(self.relation_logits(head, tail), labels, strict=True):
+            for logit, label in zip(self.relation_logits(head, tail).double(), labels, strict=True):
                 p = torch.sigmoid(logit)
                 relation_terms.append(-(label * torch.log(p) + (1 - label) * torch.log(1 - p)))
-        return torch.stack(entity_terms).mean(), torch.stack(relation_terms).mean()
+        return torch.stack(entity_terms).mean().float(), torch.stack(relation_terms).mean().float()
