@@ -1,0 +1,328 @@
+"""Training as a user runs it: recipes, processes, interruption, wrong input."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import pipeline
+
+import train
+from modeling_iser import IserForJointExtraction
+
+from .conftest import DOCUMENTS, REPOSITORY, shared
+
+
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our six documents in SpERT's format: several copies to train on, five to choose by, three to test on."""
+    directory = tmp_path_factory.mktemp("data")
+    for name, documents in (("train", DOCUMENTS * 3), ("dev", DOCUMENTS[:5]), ("test", DOCUMENTS[3:])):
+        records = [
+            {**{key: document[key] for key in ("tokens", "entities", "relations")}, "orig_id": index}
+            for index, document in enumerate(documents)
+        ]
+        # The test has no room for CoNLL04's other labels, and needs none.
+        (directory / f"conll04_{name}.json").write_text(json.dumps(records))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, encoder_dir: Path) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(
+        f"""
+dataset: conll04
+data_dir: {data_dir}
+encoder: {encoder_dir}
+max_span_width: 4
+context_attention_heads: 2
+num_epochs: 6
+batch_size: 4
+evaluation_batch_size: 3
+learning_rate: 1e-3
+new_layers_learning_rate: 5e-3
+evaluate_every: 2
+checkpoint_every: 2
+seed: 3
+"""
+    )
+    return path
+
+
+def command(recipe: Path, output_dir: Path, *options: str) -> list[str]:
+    return [sys.executable, "train.py", str(recipe), "--output_dir", str(output_dir), *options]
+
+
+def run(arguments: list[str], **extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, cwd=REPOSITORY, env={**ENVIRONMENT, **extra}, capture_output=True, text=True, timeout=300
+    )
+
+
+def succeed(arguments: list[str], **extra: str) -> str:
+    result = run(arguments, **extra)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    """A run that nobody interrupted."""
+    output_dir = tmp_path_factory.mktemp("runs") / "finished"
+    succeed(command(recipe, output_dir))
+    return output_dir
+
+
+def test_a_run_leaves_a_complete_model_with_card_scores_and_logs(finished: Path) -> None:
+    result = json.loads((finished / "scores.json").read_text())
+    assert set(result["scores"]) == {"validation", "test"}
+    assert [entry["epoch"] for entry in result["progress"]["history"]] == [2, 4, 6]
+    history = [entry["relation_micro_f1"] for entry in result["progress"]["history"]]
+    assert result["scores"]["validation"]["relation_micro_f1"] == max(history)
+    model = IserForJointExtraction.from_pretrained(finished)
+    assert model.config.relation_types == ["Live_In", "Work_For"]
+    best = load_file(finished / "checkpoints" / f"best-{result['progress']['best_step']:08d}.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, best[name]), name
+    card = (finished / "README.md").read_text()
+    for part in ("| validation | micro |", "learning_rate: `0.001`", "not for clinical decisions", "18 documents"):
+        assert part in card
+    assert list((finished / "logs").rglob("events.out.tfevents.*"))
+    assert not list(finished.rglob("*.tmp"))
+    assert not [path for path in finished.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    extractor = pipeline("ddi-extraction", model=str(finished), trust_remote_code=True)
+    assert extractor("Anna Berg lives in Lund .")["text"] == "Anna Berg lives in Lund ."
+
+
+def test_training_learns(recipe: Path, tmp_path: Path) -> None:
+    succeed(command(recipe, tmp_path / "run", "--num_epochs", "40", "--dropout", "0", "--evaluate_every", "40"))
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
+    assert scores["validation"]["entity_micro_f1"] > 0.9
+    assert scores["validation"]["relation_micro_f1"] > 0.8
+
+
+def test_accelerate_launch(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
+    succeed([*launch, *command(recipe, tmp_path / "run")[1:]])
+    assert_same_run(finished, tmp_path / "run")
+
+
+def test_two_processes_count_every_document_once(recipe: Path, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    output_dir = tmp_path / "run"
+    succeed([*torchrun, *command(recipe, output_dir, "--num_epochs", "2")[1:]], ACCELERATE_USE_CPU="true")
+    result = json.loads((output_dir / "scores.json").read_text())
+    assert result["progress"]["step"] == 2 * math.ceil(18 / 8)
+    model = IserForJointExtraction.from_pretrained(output_dir)
+    metric = train.evaluate.load(train.METRIC)
+    for split, documents in (("validation", DOCUMENTS[:5]), ("test", DOCUMENTS[3:])):
+        predictions = model.extract([document["tokens"] for document in documents])
+        expected = metric.compute(predictions=predictions, references=documents)
+        assert result["scores"][split] == json.loads(json.dumps(expected))
+        supports = sum(row["support"] for row in result["scores"][split]["per_type"]["entity"].values())
+        assert supports == sum(len(document["entities"]) for document in documents)
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    assert sorted(p.name for p in (first / "checkpoints").iterdir()) == sorted(
+        p.name for p in (second / "checkpoints").iterdir()
+    )
+    for path in [first / "model.safetensors", *(first / "checkpoints").rglob("*.safetensors")]:
+        ours, other = load_file(path), load_file(second / path.relative_to(first))
+        assert ours.keys() == other.keys()
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, other[name]), (path.name, name)
+    results = [json.loads((directory / "scores.json").read_text()) for directory in (first, second)]
+    assert results[0]["scores"] == results[1]["scores"]
+    assert results[0]["progress"]["history"] == results[1]["progress"]["history"]
+
+
+def kill_when(process: subprocess.Popen[bytes], moment: Any) -> bool:
+    """SIGKILL the process as soon as `moment()` holds; false when it ended before."""
+    while process.poll() is None:
+        if moment():
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.001)
+    assert process.returncode == 0
+    return False
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
+    recipe: Path, finished: Path, tmp_path: Path
+) -> None:
+    output_dir = tmp_path / "run"
+    checkpoints = output_dir / "checkpoints"
+
+    def steps() -> int:
+        return max((int(path.name[5:13]) for path in checkpoints.glob("step-*[0-9]")), default=0)
+
+    moments = {
+        "in the first checkpoint's write": lambda: bool(list(checkpoints.glob("step-*.tmp"))),
+        "after a checkpoint in the middle of an epoch": lambda: steps() >= 8,
+        "in a later checkpoint's write": lambda: steps() >= 10 and bool(list(checkpoints.glob("step-*.tmp/*"))),
+        "when a new best model appears": lambda: steps() >= 12 and bool(list(checkpoints.glob("best*"))),
+        "in the publication": lambda: (output_dir / "model.tmp").exists(),
+    }
+    kills = 0
+    for moment in moments.values():
+        process = subprocess.Popen(
+            command(recipe, output_dir, "--resume"),
+            cwd=REPOSITORY,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        kills += kill_when(process, moment)
+    assert kills >= 4
+    log = succeed(command(recipe, output_dir, "--resume"))
+    assert "Continuing after step" in log
+    assert_same_run(finished, output_dir)
+
+
+def test_an_unfinished_write_is_never_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    checkpoints = train.Checkpoints(tmp_path)
+    for name in ("step-00000004", "step-00000012", "step-00000020.tmp", "best-00000099.safetensors"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert checkpoints.latest() == tmp_path / "checkpoints" / "step-00000012"
+
+
+def test_gradient_accumulation_makes_the_steps_of_larger_batches(recipe: Path, tmp_path: Path) -> None:
+    succeed(
+        command(
+            recipe, tmp_path / "run", "--num_epochs", "2", "--batch_size", "2", "--gradient_accumulation_steps", "2"
+        )
+    )
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["progress"]["step"] == 2 * math.ceil(18 / 4)
+
+
+def test_early_stopping_and_bfloat16(recipe: Path, tmp_path: Path) -> None:
+    options = [
+        "--learning_rate",
+        "0",
+        "--new_layers_learning_rate",
+        "1e-12",
+        "--patience",
+        "2",
+        "--evaluate_every",
+        "1",
+    ]
+    succeed(command(recipe, tmp_path / "run", *options, "--mixed_precision", "bf16"))
+    progress = json.loads((tmp_path / "run" / "scores.json").read_text())["progress"]
+    assert [entry["epoch"] for entry in progress["history"]] == [1, 2, 3]
+    assert progress["stopped_early"]
+
+
+def fail(recipe: Path, output_dir: Path, *options: str) -> str:
+    """The message of a run that cannot be, through the command line's own parsing."""
+    with pytest.raises((ValueError, FileNotFoundError, FloatingPointError)) as error:
+        train.train(train.parse_settings([str(recipe), "--output_dir", str(output_dir), *options]))
+    return str(error.value)
+
+
+def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
+    assert "There is no recipe" in fail(tmp_path / "none.yaml", tmp_path)
+    for text, message in [
+        ("learning_rat: 1e-3", "'learning_rat' is no setting. Did you mean 'learning_rate'?"),
+        ("- a", "must hold one 'name: value' a line"),
+        ("a: [", "is not valid YAML"),
+        ("dropout: 0.1", "encoder is not set"),
+        ("{encoder: x, variant: sprt}", "variant='sprt' is not known"),
+        ("{encoder: x, dataset: conll}", "Did you mean 'conll04'?"),
+        ("{encoder: x, num_epochs: 0}", "num_epochs must be at least 1"),
+        ("{encoder: x, warmup_ratio: 2}", "warmup_ratio must lie between 0 and 1"),
+    ]:
+        path = tmp_path / "wrong.yaml"
+        path.write_text(text)
+        assert message in fail(path, tmp_path / "run")
+    with pytest.raises(SystemExit):
+        train.parse_settings([str(recipe), "--output_dir", "x", "--learning_rat", "3"])
+    with pytest.raises(SystemExit):
+        train.parse_settings([str(recipe), "--output_dir", "x", "--num_epochs", "many"])
+
+
+def test_recipes_give_the_papers_settings() -> None:
+    for name, dropout, negatives in (("conll04", 0.1, 100), ("ch_ddi", 0.75, 50)):
+        settings = train.parse_settings([str(REPOSITORY / "recipes" / f"{name}.yaml"), "--output_dir", "x"])
+        assert settings.dataset == name
+        assert settings.learning_rate == 2e-5
+        assert settings.new_layers_learning_rate is None
+        assert (settings.dropout, settings.negative_spans, settings.negative_pairs) == (dropout, negatives, negatives)
+        assert (settings.num_epochs, settings.batch_size, settings.relation_threshold) == (70, 2, 0.4)
+
+
+def test_a_directory_in_use_is_not_overwritten(recipe: Path, finished: Path) -> None:
+    before = (finished / "scores.json").read_text()
+    assert "holds a run already" in fail(recipe, finished)
+    assert "other settings (batch_size: 4 → 3)" in fail(recipe, finished, "--resume", "--batch_size", "3")
+    assert (finished / "scores.json").read_text() == before
+
+
+def test_data_that_cannot_be_used(recipe: Path, tmp_path: Path) -> None:
+    assert "conll04_train.json" in fail(recipe, tmp_path / "a", "--data_dir", str(tmp_path / "nowhere"))
+    assert "There is no split 'final'" in fail(recipe, tmp_path / "b", "--test_splits", "final")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(recipe: Path, tmp_path: Path) -> None:
+    message = fail(recipe, tmp_path / "run", "--learning_rate", "1e25", "--warmup_ratio", "0")
+    assert "at step" in message
+    assert "documents" in message
+    assert "Lower learning_rate" in message
+
+
+def test_held_out_validation_and_joined_splits(recipe: Path, tmp_path: Path) -> None:
+    options = ["--train_split", "train+validation", "--validation_fraction", "0.3", "--num_epochs", "1"]
+    scores = train.train(train.parse_settings([str(recipe), "--output_dir", str(tmp_path / "run"), *options]))
+    assert set(scores) == {"validation", "test"}
+
+
+def test_learning_rate_schedule() -> None:
+    factors = [train.learning_rate_factor(step, total=10, warmup=2) for step in range(10)]
+    assert factors == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+
+
+def test_conll04_itself(tmp_path: Path) -> None:
+    """A few steps on the real corpus with the real encoder."""
+    settings = train.parse_settings(
+        [
+            str(REPOSITORY / "recipes" / "conll04.yaml"),
+            *("--data_dir", str(shared("data/conll04")), "--encoder", str(shared("encoders/e5-small-zh-en"))),
+            *("--output_dir", str(tmp_path / "run")),
+        ]
+    )
+    documents, validation, tests = train.load_splits(settings)
+    assert (len(documents), len(validation or ()), len(tests["test"])) == (922, 231, 288)
+    entity_types, relation_types = train.label_types(documents, validation, *tests.values())
+    assert entity_types == ["Loc", "Org", "Other", "Peop"]
+    assert relation_types == ["Kill", "Live_In", "Located_In", "OrgBased_In", "Work_For"]
+    model = IserForJointExtraction.from_encoder(str(settings.encoder), entity_types, relation_types)
+    sentences, report = train.prepare_sentences(documents, model.tokenizer, model.config)
+    assert sorted(width for _, width in report.wide_entities) == [12, 13]
+    assert "2 entities are wider than max_span_width" in report.summary()
+    collator = train.IserCollator(model.tokenizer, model.config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    losses = []
+    model.train()
+    for _ in range(4):
+        loss = model(**collator(sentences[:4])).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
