@@ -138,8 +138,8 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     Settings from `[recipe.yaml] [--name value …]`.
 
     Raises:
-        ValueError: for a recipe that cannot be read or sets an unknown name, and for a value out of range.
-        SystemExit: for a command line that argparse refuses.
+        ValueError: for a recipe that cannot be read, an unknown name, and a value out of range.
+        SystemExit: for a value of the wrong type.
     """
     parser: Any = HfArgumentParser(
         Settings,  # type: ignore[arg-type]
@@ -150,7 +150,17 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_recipe_arguments(Path(arguments[0])), *arguments[1:]]
-    return parser.parse_args_into_dataclasses(arguments)[0]
+    settings, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(_no_setting(unknown[0].removeprefix("--")))
+    return settings
+
+
+def _no_setting(name: str) -> str:
+    known = [item.name for item in dataclasses.fields(Settings)]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else f" Known settings: {', '.join(known)}."
+    return f"{name!r} is no setting.{hint}"
 
 
 def _recipe_arguments(path: Path) -> list[str]:
@@ -166,9 +176,7 @@ def _recipe_arguments(path: Path) -> list[str]:
     arguments: list[str] = []
     for name, value in recipe.items():
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Known settings: {', '.join(known)}."
-            raise ValueError(f"{path}: {name!r} is no setting.{hint}")
+            raise ValueError(f"{path}: {_no_setting(str(name))}")
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]

@@ -251,8 +251,9 @@ def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
         path = tmp_path / "wrong.yaml"
         path.write_text(text)
         assert message in fail(path, tmp_path / "run")
-    with pytest.raises(SystemExit):
-        train.parse_settings([str(recipe), "--output_dir", "x", "--learning_rat", "3"])
+    assert "'learning_rat' is no setting. Did you mean 'learning_rate'?" in fail(
+        recipe, tmp_path, "--learning_rat", "3"
+    )
     with pytest.raises(SystemExit):
         train.parse_settings([str(recipe), "--output_dir", "x", "--num_epochs", "many"])
 

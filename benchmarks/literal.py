@@ -1,0 +1,45 @@
+"""SEA exactly as the paper writes it, span by span in batches: what the package's own SEA is measured against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from modeling_iser import IserForJointExtraction
+from modeling_iser.layers_iser import SpanContext, WordStates, inside, length_mask
+from modeling_iser.spans_iser import Spans
+
+
+class LiteralSea(SpanContext):
+    """
+    For each span: the sequence with the span's words as zero vectors → multi-head self-attention → residual
+    connection → BiGRU. It shares the parameters of the SEA that it replaces.
+
+    Args:
+        sea: the package's module.
+        spans_per_chunk: spans that are computed at once.
+    """
+
+    def __init__(self, sea: nn.Module, spans_per_chunk: int = 256) -> None:
+        super().__init__()
+        self.attention, self.gru = sea.attention, sea.gru
+        self.spans_per_chunk = spans_per_chunk
+
+    def forward(self, states: WordStates, spans: Spans) -> Tensor:
+        longest = states.fused.shape[1]
+        contexts = [states.fused.new_zeros(0, states.fused.shape[-1])]
+        for rows in torch.arange(len(spans), device=spans.start.device).split(self.spans_per_chunk):
+            chunk = spans[rows]
+            lengths = states.num_words[chunk.sentence]
+            masked = states.fused[chunk.sentence].masked_fill(inside(chunk, longest)[:, :, None], 0.0)
+            sequence = masked + self.attention(masked, length_mask(lengths, longest))
+            packed = pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            contexts.append(torch.cat(list(self.gru(packed)[1]), dim=-1))
+        return torch.cat(contexts)
+
+
+def make_literal(model: IserForJointExtraction) -> IserForJointExtraction:
+    """The model with the literal SEA in place of the package's, in place."""
+    model.span_context = LiteralSea(model.span_context)
+    return model
