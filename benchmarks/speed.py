@@ -237,8 +237,8 @@ def main() -> None:
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} CPU threads"
     tables = [
         f"Encoder: {encoder.model_type}, {encoder.num_hidden_layers} layers of {encoder.hidden_size}. "
-        f"Machine: {device}, {platform.machine()}, torch {torch.__version__}, {'bf16' if arguments.bf16 else 'fp32'}. Proposals pass "
-        f"{arguments.passing:.0%} of the candidate spans.\n"
+        f"Machine: {device}, {platform.machine()}, torch {torch.__version__}, {'bf16' if arguments.bf16 else 'fp32'}. "
+        f"Proposals pass {arguments.passing:.0%} of the candidate spans.\n"
     ]
     jobs: list[tuple[str, dict[str, Any]]] = []
     for part in arguments.parts:

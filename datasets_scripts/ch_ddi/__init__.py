@@ -1,0 +1,1 @@
+"""Chinese drug-drug interactions in the format of the paper's CH-DDI."""

@@ -1,0 +1,1 @@
+"""CoNLL04 in SpERT's split."""

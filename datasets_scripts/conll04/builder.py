@@ -1,0 +1,120 @@
+"""CoNLL04 (Roth and Yih, 2004) from SpERT's JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+
+from ..documents import Document, load_documents, read_json_list
+
+
+CONLL04_ENTITY_TYPES = ("Loc", "Org", "Other", "Peop")
+CONLL04_RELATION_TYPES = ("Kill", "Live_In", "Located_In", "OrgBased_In", "Work_For")
+
+FILES = {"train": "conll04_train.json", "validation": "conll04_dev.json", "test": "conll04_test.json"}
+HUB_REPOSITORY = "DFKI-SLT/conll04"
+
+
+def load_conll04(data_dir: str | Path | None = None, on_error: str = "raise") -> DatasetDict:
+    """
+    CoNLL04 as documents: splits `train` (922 sentences), `validation` (231) and `test` (288).
+
+    `validation` is SpERT's `dev` file, and what the ISER paper calls its test set.
+
+    Args:
+        data_dir: directory with SpERT's `conll04_train.json`, `conll04_dev.json` and `conll04_test.json`; `None`
+            fetches them from the Hub.
+        on_error: `"raise"`, or `"skip"` to leave broken records out, count and list them.
+
+    Raises:
+        FileNotFoundError: where a file is missing or the Hub is out of reach; the message says what to do.
+        BrokenRecordError: for a broken record, with file, place and reason.
+    """
+    directory = _fetch() if data_dir is None else Path(data_dir)
+    files = {split: directory / name for split, name in FILES.items()}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{directory} lacks {', '.join(missing)}. {_how_to_get_them(directory)}")
+    return load_documents(files, parse_conll04, on_error, "conll04")
+
+
+def _how_to_get_them(directory: Path | str) -> str:
+    return (
+        f"Download {', '.join(FILES.values())} (the files of the Hub's data set {HUB_REPOSITORY}, or of SpERT's "
+        f"scripts/fetch_datasets.sh), put them into one directory and call load_conll04({str(directory)!r}), or give "
+        f"train.py --data_dir {directory}."
+    )
+
+
+def _fetch() -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(HUB_REPOSITORY, repo_type="dataset", allow_patterns=["*conll04_*.json"]))
+    except Exception as error:  # The client's errors for "offline", "not found" and "no answer" share no class.
+        raise FileNotFoundError(
+            f"CoNLL04 could not be fetched from the Hub ({type(error).__name__}). {_how_to_get_them('path/to/conll04')}"
+        ) from error
+
+
+def parse_conll04(path: Path) -> Iterator[tuple[str, Document | ValueError]]:
+    """The records of one of SpERT's files as documents: `(place, document or what is wrong with it)`."""
+    for number, record in enumerate(read_json_list(path)):
+        name = record.get("orig_id", number) if isinstance(record, dict) else number
+        place = f"record {number} (orig_id {name})"
+        try:
+            yield place, _document(f"{path.stem.removeprefix('conll04_')}-{name}", record)
+        except ValueError as error:
+            yield place, error
+
+
+def _document(name: str, record: Any) -> Document:
+    if not isinstance(record, dict):
+        raise ValueError(f"a record is an object, not {record!r:.60}.")
+    tokens = record.get("tokens")
+    if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) and t.strip() for t in tokens):
+        raise ValueError("'tokens' must be a list of words, at least one, none of them empty.")
+    entities = [_entity(item, len(tokens)) for item in _items(record, "entities")]
+    relations = [_relation(item, len(entities)) for item in _items(record, "relations")]
+    return {"id": name, "text": " ".join(tokens), "tokens": tokens, "entities": entities, "relations": relations}
+
+
+def _items(record: dict[str, Any], key: str) -> list[Any]:
+    items = record.get(key)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{key!r} must be a list of objects.")
+    return items
+
+
+def _entity(item: dict[str, Any], num_tokens: int) -> dict[str, Any]:
+    start, end = _integer(item, "start"), _integer(item, "end")
+    if not 0 <= start < end <= num_tokens:
+        raise ValueError(f"entity {start}:{end} lies outside the {num_tokens} words or holds no word.")
+    return {"start": start, "end": end, "type": _label(item, CONLL04_ENTITY_TYPES)}
+
+
+def _relation(item: dict[str, Any], num_entities: int) -> dict[str, Any]:
+    head, tail = _integer(item, "head"), _integer(item, "tail")
+    for role, index in (("head", head), ("tail", tail)):
+        if not 0 <= index < num_entities:
+            raise ValueError(f"relation has the {role} {index}, but there are {num_entities} entities.")
+    if head == tail:
+        raise ValueError(f"relation joins entity {head} to itself.")
+    return {"head": head, "tail": tail, "type": _label(item, CONLL04_RELATION_TYPES)}
+
+
+def _integer(item: dict[str, Any], key: str) -> int:
+    value = item.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{key!r} must be a whole number, not {value!r}.")
+    return value
+
+
+def _label(item: dict[str, Any], known: tuple[str, ...]) -> str:
+    label = item.get("type")
+    if label not in known:
+        raise ValueError(f"the type {label!r} is not known. Known: {', '.join(known)}.")
+    return label

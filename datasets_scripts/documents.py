@@ -1,0 +1,176 @@
+"""What the loaders share: the shape of a document, broken records, and a cache that goes by content."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict, DatasetInfo, Features, GeneratorBasedBuilder, List, SplitGenerator, Value
+from datasets.exceptions import DatasetGenerationError
+
+
+logger = logging.getLogger(__name__)
+
+DOCUMENT_FEATURES = Features(
+    {
+        "id": Value("string"),
+        "text": Value("string"),
+        "tokens": List(Value("string")),
+        "entities": List({"start": Value("int32"), "end": Value("int32"), "type": Value("string")}),
+        "relations": List({"head": Value("int32"), "tail": Value("int32"), "type": Value("string")}),
+    }
+)
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BrokenRecord:
+    """
+    A record that could not become a document.
+
+    Attributes:
+        file: the file it stands in.
+        place: its line, or its position in the file's list.
+        reason: what is wrong with it.
+    """
+
+    file: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.place}: {self.reason}"
+
+
+class BrokenRecordError(ValueError):
+    """A record could not become a document; the message says which, where and why."""
+
+
+Parser = Callable[[Path], Iterator[tuple[str, Document | ValueError]]]
+"""Reads a file: the place of each record and its document, or what is wrong with it."""
+
+
+class DocumentsBuilder(GeneratorBasedBuilder):
+    """
+    Builds document splits; its cache goes by the bytes of the files and the source of the parser.
+
+    Args:
+        files: split name → file.
+        parse: reads a file, see `Parser`.
+        on_error: `"raise"` stops at a broken record, `"skip"` collects it in `broken`.
+    """
+
+    def __init__(self, files: Mapping[str, Path], parse: Parser, on_error: str, **kwargs: Any) -> None:
+        self.files, self.parse, self.on_error = dict(files), parse, on_error
+        self.broken: list[BrokenRecord] = []
+        super().__init__(hash=_content_hash(files, parse, on_error), **kwargs)
+
+    def _info(self) -> DatasetInfo:
+        return DatasetInfo(features=DOCUMENT_FEATURES)
+
+    def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
+        return [SplitGenerator(name=name, gen_kwargs={"path": path}) for name, path in self.files.items()]
+
+    def _generate_examples(self, path: Path) -> Iterator[tuple[int, Document]]:
+        ids: set[str] = set()
+        for index, (place, document) in enumerate(self.parse(path)):
+            if not isinstance(document, ValueError) and document["id"] in ids:
+                document = ValueError(f"the id {document['id']!r} stands in the file twice.")
+            if isinstance(document, ValueError):
+                record = BrokenRecord(str(path), place, str(document))
+                if self.on_error == "raise":
+                    raise BrokenRecordError(f'{record} (on_error="skip" leaves broken records out and lists them.)')
+                self.broken.append(record)
+                continue
+            ids.add(document["id"])
+            yield index, document
+
+
+def load_documents(files: Mapping[str, Path], parse: Parser, on_error: str, name: str) -> DatasetDict:
+    """
+    Documents of some files, from the cache where file contents and parser are the same as before.
+
+    Args:
+        files: split name → file.
+        parse: reads a file, see `Parser`.
+        on_error: `"raise"` or `"skip"`; skipped records are counted and listed in a warning, from the cache too.
+        name: name of the data set in the cache.
+
+    Raises:
+        ValueError: for an unknown `on_error`.
+        FileNotFoundError: for a file that is not there.
+        BrokenRecordError: for a broken record, with file, place and reason.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r} is not known. Valid values: 'raise', 'skip'.")
+    for path in files.values():
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+    builder = DocumentsBuilder(files, parse, on_error, dataset_name=name)
+    report = Path(builder.cache_dir).with_suffix(".broken.json")
+    if on_error == "skip" and not report.exists():
+        # The report is part of what is cached: without it, the records are read again.
+        builder.download_and_prepare(download_mode="force_redownload")
+        text = json.dumps([asdict(record) for record in builder.broken], ensure_ascii=False)
+        report.write_text(text, encoding="utf-8")
+    else:
+        try:
+            builder.download_and_prepare()
+        except DatasetGenerationError as error:
+            raise (error.__cause__ or error) from None
+    if on_error == "skip":
+        broken = [BrokenRecord(**record) for record in json.loads(report.read_text(encoding="utf-8"))]
+        if broken:
+            listed = "\n".join(f"  {record}" for record in broken)
+            logger.warning("%d broken records of %s were skipped:\n%s", len(broken), name, listed)
+    splits = builder.as_dataset()
+    return DatasetDict({split: splits[split] for split in files})
+
+
+def read_text(path: Path) -> str:
+    """
+    The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        BrokenRecordError: where the bytes are not UTF-8, with the line.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BrokenRecordError(f"{path}, line {line}: not UTF-8 (byte {error.start}: {error.reason}).") from None
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """
+    The list that a JSON file holds.
+
+    Raises:
+        BrokenRecordError: for a file that is not JSON, or holds something other than a list.
+    """
+    try:
+        records = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise BrokenRecordError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
+    if not isinstance(records, list):
+        raise BrokenRecordError(f"{path}: holds no list of records but a {type(records).__name__}.")
+    return records
+
+
+def _content_hash(files: Mapping[str, Path], parse: Parser, on_error: str) -> str:
+    digest = hashlib.sha256(on_error.encode())
+    for module in (sys.modules[__name__], sys.modules[parse.__module__]):
+        digest.update(inspect.getsource(module).encode())
+    for name, path in files.items():
+        digest.update(f"\0{name}\0{path}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
