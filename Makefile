@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: demo test lint
 
 demo: $(VENV)/demo
-	$(RUN) train.py recipes/quickstart.yaml
+	$(RUN) train.py recipes/quickstart.yaml --resume
 
 test: $(VENV)/test
 	$(RUN) -m pytest

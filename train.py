@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from datasets_scripts import load_ch_ddi, load_conll04
-from modeling_iser import VARIANTS, IserCollator, IserForJointExtraction, prepare_sentences
+from modeling_iser import VARIANTS, DdiExtractionPipeline, IserCollator, IserForJointExtraction, prepare_sentences
 from modeling_iser.card_iser import model_card
 from modeling_iser.collation_iser import Sentence
 from modeling_iser.configuration_iser import check_choice
@@ -105,6 +105,8 @@ class Settings:
     metric: str = setting("relation_micro_f1", "Score that chooses the best checkpoint.")
     patience: int = setting(0, "Stop after so many evaluations without a better score; 0: never.")
 
+    examples: int = setting(0, "Test documents whose triples are printed at the end.")
+
     output_dir: str | None = setting(None, "Directory of checkpoints, logs, scores and the final model. Required.")
     checkpoint_every: int = setting(500, "Steps between checkpoints, beside one after every epoch.")
     resume: bool = setting(False, "Continue the run in output_dir.")
@@ -130,7 +132,9 @@ class Settings:
 
 
 # Settings that may differ between a run and its continuation: they do not change what is learned.
-_FREE_ON_RESUME = {"resume", "output_dir", "data_dir", "push_to_hub", "hub_model_id", "checkpoint_every"}
+_FREE_ON_RESUME = {
+    "resume", "output_dir", "data_dir", "examples", "push_to_hub", "hub_model_id", "checkpoint_every"
+}  # fmt: skip
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
@@ -493,6 +497,8 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     if accelerator.is_main_process:
         _publish(bare_model, settings, progress, scores, len(documents))
+        for split in list(tests.values())[-1:]:
+            _show_triples(bare_model, split, settings.examples)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return scores
@@ -679,6 +685,16 @@ In percent, strict: boundaries and types of both entities, direction and relatio
     logger.info("The model is in %s\n%s", output_dir, table)
     if settings.push_to_hub:
         model.push_to_hub(settings.hub_model_id or output_dir.name)  # type: ignore[arg-type]
+
+
+def _show_triples(model: IserForJointExtraction, documents: Dataset, count: int) -> None:
+    """Print what the model finds in the first documents."""
+    extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)
+    for text in documents["text"][:count]:
+        print(f"\n{text}")
+        for relation in extractor(text)["relations"]:
+            head, tail = relation["head"]["text"], relation["tail"]["text"]
+            print(f"    {head} —{relation['type']}→ {tail}  ({relation['score']:.2f})")
 
 
 def main() -> None:
