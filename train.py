@@ -30,6 +30,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset, DatasetDict
+from huggingface_hub import HfApi
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
@@ -684,7 +685,10 @@ In percent, strict: boundaries and types of both entities, direction and relatio
     temporary.rmdir()
     logger.info("The model is in %s\n%s", output_dir, table)
     if settings.push_to_hub:
-        model.push_to_hub(settings.hub_model_id or output_dir.name)  # type: ignore[arg-type]
+        hub = HfApi()
+        repository = hub.create_repo(settings.hub_model_id or output_dir.name, exist_ok=True).repo_id
+        hub.upload_folder(repo_id=repository, folder_path=output_dir, ignore_patterns=["checkpoints/*", "logs/*"])
+        logger.info("The model is on the Hub as %s", repository)
 
 
 def _show_triples(model: IserForJointExtraction, documents: Dataset, count: int) -> None:

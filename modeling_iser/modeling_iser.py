@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
@@ -205,7 +206,7 @@ class IserForJointExtraction(IserPreTrainedModel):
             config_fields: further fields of [`IserConfig`].
         """
         encoder_config = AutoConfig.from_pretrained(encoder)
-        tokenizer = load_tokenizer(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
         config_fields.setdefault("max_tokens", None)
         config = IserConfig(
             encoder_config=encoder_config,
@@ -232,12 +233,12 @@ class IserForJointExtraction(IserPreTrainedModel):
                     "This model was built from a configuration alone and has no tokenizer. Set `model.tokenizer`, or "
                     "start with `IserForJointExtraction.from_encoder` or `from_pretrained`."
                 )
-            self._tokenizer = load_tokenizer(self.name_or_path)
+            self._tokenizer = mark_word_starts(AutoTokenizer.from_pretrained(self.name_or_path))
         return self._tokenizer
 
     @tokenizer.setter
     def tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer = mark_word_starts(tokenizer)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """
@@ -491,13 +492,16 @@ def word_states(encoded: IserModelOutput, num_words: Tensor) -> WordStates:
     return WordStates(encoder, fused, cls, num_words)
 
 
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of an encoder or checkpoint, able to take sentences that are split into words."""
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    try:
-        special_tokens(tokenizer)
-    except AssertionError:  # Byte-level tokenizers want to be told that words are preceded by spaces.
-        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
+def mark_word_starts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """
+    Have a byte-level tokenizer (RoBERTa, ModernBERT) put a space before every word of a sentence that is split into
+    words, in place: its vocabulary tells the start of a word by that space.
+    """
+    splitter: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    parts: Any = splitter if isinstance(splitter, pre_tokenizers.Sequence) else [splitter]
+    for part in parts:
+        if isinstance(part, pre_tokenizers.ByteLevel):
+            part.add_prefix_space = True
     return tokenizer
 
 

@@ -179,6 +179,26 @@ def test_every_kind_of_encoder_trains_saves_and_loads(kind: str, tmp_path: Path)
     assert loaded.extract([*SENTENCES, long]) == model.extract([*SENTENCES, long])
 
 
+def test_byte_level_tokenizers_mark_the_start_of_every_word(tmp_path: Path) -> None:
+    encoder = save_encoder("roberta", tmp_path / "encoder")
+    text = (encoder / "tokenizer.json").read_text()
+    (encoder / "tokenizer.json").write_text(text.replace('"add_prefix_space": true', '"add_prefix_space": false'))
+    model = IserForJointExtraction.from_encoder(encoder, ENTITY_TYPES, RELATION_TYPES, context_attention_heads=2)
+    model.save_pretrained(tmp_path / "saved")
+    again = pipeline("ddi-extraction", model=str(tmp_path / "saved"), trust_remote_code=True).model
+    for tokenizer in (model.tokenizer, again.tokenizer):
+        tokens = tokenizer.convert_ids_to_tokens(
+            tokenizer([["lives", "in", "Lund"]], is_split_into_words=True)["input_ids"][0]
+        )
+        assert "".join(tokens) == "<s>ĠlivesĠinĠLund</s>"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(make_model: MakeModel, dtype: torch.dtype) -> None:
+    documents = make_model(proposal_threshold=0.01).to(dtype).extract(SENTENCES)
+    assert any(document["entities"] for document in documents)
+
+
 def test_from_encoder_with_random_weights(encoder_dir: Path) -> None:
     torch.manual_seed(1)
     model = IserForJointExtraction.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, pretrained=False,

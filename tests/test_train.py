@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 from transformers import pipeline
 
@@ -291,6 +293,31 @@ def test_held_out_validation_and_joined_splits(recipe: Path, tmp_path: Path) -> 
     options = ["--train_split", "train+validation", "--validation_fraction", "0.3", "--num_epochs", "1"]
     scores = train.train(train.parse_settings([str(recipe), "--output_dir", str(tmp_path / "run"), *options]))
     assert set(scores) == {"validation", "test"}
+
+
+def test_push_to_hub_uploads_the_model_without_checkpoints(
+    recipe: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = []
+
+    class Hub:
+        """Stands in for the Hub, which tests cannot reach."""
+
+        def create_repo(self, name: str, exist_ok: bool) -> Any:
+            return SimpleNamespace(repo_id=f"me/{name}")
+
+        def upload_folder(self, **settings: Any) -> None:
+            uploads.append(settings)
+
+    monkeypatch.setattr(train, "HfApi", Hub)
+    options = ["--output_dir", str(finished), "--resume", "--push_to_hub", "--hub_model_id", "mine"]
+    train.train(train.parse_settings([str(recipe), *options]))
+    (upload,) = uploads
+    assert upload["repo_id"] == "me/mine"
+    names = [str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()]
+    sent = set(filter_repo_objects(names, ignore_patterns=upload["ignore_patterns"]))
+    assert {"config.json", "model.safetensors", "README.md", "tokenizer.json", "modeling_iser.py"} <= sent
+    assert not [name for name in sent if name.startswith(("checkpoints", "logs"))]
 
 
 def test_learning_rate_schedule() -> None:
