@@ -20,8 +20,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
-# Bounds the memory of SEA in inference: most floats of one chunk's attention weights or recurrent inputs.
-_MAX_FLOATS_PER_CHUNK = 2**24
+# Most floats of the largest tensor of a chunk of spans: bounds the memory, and what a cache holds is computed faster.
+_MAX_FLOATS_PER_CHUNK = 2**22
 
 # A gate's input at which its sigmoid is exactly 1, in half precision too.
 _GATE_OPEN = 1e4
