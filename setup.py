@@ -17,7 +17,11 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*"]),
     py_modules=["train"],
-    include_package_data=True,
+    package_data={
+        "datasets_scripts.ch_ddi": ["*.md", "data/*"],
+        "datasets_scripts.conll04": ["*.md"],
+        "evaluate_iser": ["README.md", "requirements.txt"],
+    },
     install_requires=[
         "torch>=2.9",
         "transformers>=5.23,<6",
