@@ -256,11 +256,9 @@ class IserForJointExtraction(IserPreTrainedModel):
             logger.warning("The checkpoint %s is saved without a tokenizer. %s", save_directory, error)
         card = Path(save_directory) / "README.md"
         if not card.exists():
-            origin = Path(self.name_or_path or "") / "README.md"
-            card.write_text(
-                origin.read_text(encoding="utf-8") if origin.is_file() else model_card(self.config),
-                encoding="utf-8",
-            )
+            origin = Path(self.name_or_path, "README.md") if self.name_or_path else None
+            text = origin.read_text(encoding="utf-8") if origin and origin.is_file() else model_card(self.config)
+            card.write_text(text, encoding="utf-8")
 
     # ---------------------------------------------------------------------------- scores and loss
 
