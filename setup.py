@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 
 TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "tensorboard>=2.20"]
 
+CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
+
 setup(
     name="iser",
     version="0.1.0",
@@ -31,6 +33,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "demo": TRAIN,
-        "test": [*TRAIN, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
+        "corpus": CORPUS,
+        "test": [*TRAIN, *CORPUS, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
     },
 )

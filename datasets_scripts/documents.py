@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +58,7 @@ Parser = Callable[[Path], Iterator[tuple[str, Document | ValueError]]]
 
 class DocumentsBuilder(GeneratorBasedBuilder):
     """
-    Builds document splits; its cache goes by the bytes of the files and the source of the parser.
+    Builds document splits; its cache goes by the bytes of the files and the source of the loaders.
 
     Args:
         files: split name → file.
@@ -168,8 +166,9 @@ def read_json_list(path: Path) -> list[Any]:
 
 def _content_hash(files: Mapping[str, Path], parse: Parser, on_error: str) -> str:
     digest = hashlib.sha256(on_error.encode())
-    for module in (sys.modules[__name__], sys.modules[parse.__module__]):
-        digest.update(inspect.getsource(module).encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    digest.update(f"{parse.__module__}.{parse.__qualname__}".encode())
     for name, path in files.items():
         digest.update(f"\0{name}\0{path}\0".encode())
         digest.update(path.read_bytes())

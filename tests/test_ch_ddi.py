@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_scripts import load_ch_ddi
-from datasets_scripts.ch_ddi.builder import CH_DDI_RELATION_TYPES, SHIPPED, parse_ch_ddi
+from datasets_scripts.ch_ddi.builder import SHIPPED, parse_ch_ddi
+from datasets_scripts.ch_ddi.records import CH_DDI_RELATION_TYPES
 from datasets_scripts.documents import DOCUMENT_FEATURES, BrokenRecordError
 from modeling_iser.text_iser import split_words
 

@@ -1,0 +1,79 @@
+"""What annotators get wrong, and sentences that are too much alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .builder import to_document
+from .leaflets import segment, tidy
+from .records import AnnotatedSentence
+
+
+# Characters; a longer sentence is likely to be a section that was not segmented.
+LONGEST_SENTENCE = 300
+# Jaccard similarity of the character 5-grams behind the prompt.
+NEAR_DUPLICATE = 0.8
+
+
+def problems(sentence: AnnotatedSentence) -> Iterator[str]:
+    """
+    What is wrong or doubtful with a sentence that can be read as one.
+
+    Offsets that cut a word or carry blanks, overlapping drugs, a prompt that is not annotated, contradictory labels
+    for an ordered pair, one label in both directions where the relation has none, and text that is more than one
+    sentence. Unknown labels, drugs that are not in the text and self-relations cannot be read to begin with.
+    """
+    text = sentence.text
+    try:
+        to_document("", sentence)
+    except ValueError as error:
+        yield str(error)
+    for index, (start, _) in enumerate(sentence.entities):
+        if sentence.drug(index) != sentence.drug(index).strip():
+            yield f"the drug {sentence.drug(index)!r} begins or ends with a blank."
+        if index and start < sentence.entities[index - 1][1]:
+            yield f"the drugs {sentence.drug(index - 1)!r} and {sentence.drug(index)!r} overlap."
+    if sentence.leaflet and (0, len(sentence.leaflet)) not in sentence.entities:
+        yield f"the leaflet's drug {sentence.leaflet!r} is not annotated before the '@'."
+    labels: dict[tuple[int, int], set[str]] = {}
+    for head, tail, relation in sentence.relations:
+        labels.setdefault((head, tail), set()).add(relation)
+    for (head, tail), relations in labels.items():
+        pair = f"{sentence.drug(head)!r} → {sentence.drug(tail)!r}"
+        if len(relations) > 1:
+            yield f"contradictory labels for {pair}: {', '.join(sorted(relations))}."
+        for relation in sorted(relations & {"禁忌", "加成"} & labels.get((tail, head), set())):
+            if head < tail:
+                yield f"{relation} has no agent, so {pair} stands in one direction only."
+        if "禁忌" in relations and head == 0 and sentence.leaflet:
+            yield f"禁忌 goes from the other drug to the leaflet's drug, not {pair}."
+    if len(text) > LONGEST_SENTENCE:
+        yield f"the sentence has {len(text)} characters; more than {LONGEST_SENTENCE} are hardly one interaction."
+    body = text.partition("@")[2] or text
+    if len([piece for piece in segment(body) if tidy(body[slice(*piece)])]) > 1:
+        yield "the text is more than one sentence."
+
+
+def duplicates(sentences: list[AnnotatedSentence]) -> Iterator[tuple[int, int, float]]:
+    """
+    Pairs of sentences whose character 5-grams behind the prompt have a Jaccard similarity above `NEAR_DUPLICATE`.
+
+    Yields:
+        positions of the later and of the earlier sentence, and the similarity; 1.0 for equal texts.
+    """
+    grams = [_five_grams(sentence.text) for sentence in sentences]
+    containing: dict[str, list[int]] = {}
+    for later, mine in enumerate(grams):
+        shared: Counter[int] = Counter(earlier for gram in mine for earlier in containing.get(gram, ()))
+        for earlier, common in sorted(shared.items()):
+            similarity = common / (len(mine) + len(grams[earlier]) - common)
+            if similarity > NEAR_DUPLICATE:
+                yield later, earlier, similarity
+        for gram in mine:
+            containing.setdefault(gram, []).append(later)
+
+
+def _five_grams(text: str) -> set[str]:
+    body = text.partition("@")[2] or text
+    return {body[start : start + 5] for start in range(max(1, len(body) - 4))}
