@@ -162,7 +162,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     return {"tokens": tokens, "entities": entities, "relations": relations}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records(), max_size=4))
 def test_nothing_is_lost_or_changed(tmp_path: Path, content: list[dict[str, Any]]) -> None:
     path = tmp_path / "conll04_train.json"

@@ -133,7 +133,7 @@ def documents(draw: st.DrawFn) -> Document:
     return document(entities, *draw(st.lists(relations, max_size=5)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     pairs=st.lists(st.tuples(documents(), documents()), max_size=4),
     symmetric=st.lists(st.sampled_from(["married", "协同", "absent"]), unique=True),

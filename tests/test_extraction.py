@@ -177,7 +177,7 @@ def test_pipeline_offsets_and_parameters(make_model: MakeModel) -> None:
         extractor(3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=60), max_size=4))
 def test_any_text_gives_true_offsets(make_model: MakeModel, texts: list[str]) -> None:
     model = make_model("spert")

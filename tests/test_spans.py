@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_iser.spans_iser import RangeMax, Spans, between, enumerate_spans, ordered_pairs
@@ -20,7 +20,6 @@ def test_enumeration(lengths: list[int], width: int) -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 17), st.data())
 def test_range_maximum(batch_size: int, length: int, data: st.DataObject) -> None:
     torch.manual_seed(length)

@@ -138,9 +138,7 @@ def interaction_section(leaflet: Leaflet) -> str:
     text = re.sub("[®™]", "", html.unescape(text)).replace("\r", "\n")
     heading = _HEADING.match(text)
     if not heading:
-        raise ValueError(
-            f"the leaflet of {leaflet.drug} has no interaction section (a heading such as 【药物相互作用】)."
-        )
+        raise ValueError(f"the leaflet of {leaflet.drug} has no heading such as 【药物相互作用】.")
     section = _NEXT_SECTION.split(text[heading.end() :])[0]
     if not section.strip():
         raise ValueError(f"the interaction section of {leaflet.drug} is empty.")
