@@ -82,24 +82,33 @@ def merge_windows(
     results: Sequence[dict[str, list[dict[str, Any]]]],
     windows: Sequence[tuple[int, int]],
     territories: Sequence[tuple[int, int]],
+    prompt: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
     """
     Entities and relations of a sentence's windows → those of the sentence, without duplicates.
 
     An entity is taken from the window in whose territory it starts. A relation is taken from any window
     that found it between two entities that were taken; of several scores the highest counts.
+
+    Args:
+        results: entities and relations of each window, offsets counting from the window's first word.
+        windows: word ranges of the windows.
+        territories: the part of each window from which entities are taken.
+        prompt: words of a prompt that stands before every window; its entities are those of all windows.
     """
     entities: dict[tuple[int, int, str], dict[str, Any]] = {}
     for result, (offset, _), (first, last) in zip(results, windows, territories, strict=True):
         for entity in result["entities"]:
-            start, end = entity["start"] + offset, entity["end"] + offset
-            if first <= start < last:
-                entities[start, end, entity["type"]] = {**entity, "start": start, "end": end}
+            start, end, kind = key = _place(entity, offset, prompt)
+            if start < prompt or first <= start - prompt < last:
+                known = entities.get(key)
+                if known is None or known["score"] < entity["score"]:
+                    entities[key] = {**entity, "start": start, "end": end, "type": kind}
     ordered = sorted(entities)
     place = {key: index for index, key in enumerate(ordered)}
     relations: dict[tuple[int, int, str], dict[str, Any]] = {}
     for result, (offset, _) in zip(results, windows, strict=True):
-        keys = [(entity["start"] + offset, entity["end"] + offset, entity["type"]) for entity in result["entities"]]
+        keys = [_place(entity, offset, prompt) for entity in result["entities"]]
         for relation in result["relations"]:
             head, tail = place.get(keys[relation["head"]]), place.get(keys[relation["tail"]])
             if head is None or tail is None:
@@ -111,3 +120,9 @@ def merge_windows(
         "entities": [entities[key] for key in ordered],
         "relations": [relations[key] for key in sorted(relations)],
     }
+
+
+def _place(entity: dict[str, Any], offset: int, prompt: int) -> tuple[int, int, str]:
+    """Where an entity of a window lies in the sentence; one that begins in the prompt stays where it is."""
+    shift = offset if entity["start"] >= prompt else 0
+    return entity["start"] + shift, entity["end"] + shift, entity["type"]

@@ -396,6 +396,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         entity_threshold: float = 0.0,
         relation_threshold: float | None = None,
         exact: bool = False,
+        prompts: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """
         Texts or sentences of words in, documents out.
@@ -407,6 +408,8 @@ class IserForJointExtraction(IserPreTrainedModel):
             entity_threshold: least probability of an entity's type.
             relation_threshold: least score of a relation; `None`: the configuration's.
             exact: look at the context of every span, whatever the proposals say; slow.
+            prompts: a text to put before each input, and before every window of a long one, as the paper's
+                `drug@`; an empty text is none. It is part of the document that comes back.
 
         Returns:
             One document an input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets
@@ -415,18 +418,26 @@ class IserForJointExtraction(IserPreTrainedModel):
 
         Raises:
             TypeError: for an input that is neither a text nor a list of words.
+            ValueError: for another number of prompts than inputs, and for a prompt that leaves no room in the encoder.
         """
         if isinstance(inputs, str):
             inputs = [inputs]
+        prompts = list(prompts) if prompts is not None else [""] * len(inputs)
+        if len(prompts) != len(inputs):
+            raise ValueError(f"There are {len(prompts)} prompts for {len(inputs)} inputs.")
+        prompt_words = [_text_and_words(index, prompt)[1] for index, prompt in enumerate(prompts)]
         texts_and_words = [_text_and_words(index, item) for index, item in enumerate(inputs)]
         if relation_threshold is None:
             relation_threshold = self.config.relation_threshold
         word_tokens = tokenize_words(self.tokenizer, [words for _, words in texts_and_words])
+        prompt_tokens = tokenize_words(self.tokenizer, prompt_words)
         limit = self.config.max_position_embeddings - sum(map(len, special_tokens(self.tokenizer)))
-        windows = [
-            split_windows([len(tokens) for tokens in sentence], limit, 2 * self.config.max_span_width)
-            for sentence in word_tokens
-        ]
+        windows = []
+        for sentence, prompt in zip(word_tokens, prompt_tokens, strict=True):
+            room = limit - sum(map(len, prompt))
+            if room < limit // 2:
+                raise ValueError(f"A prompt of {limit - room} tokens leaves too little of {limit} for the text.")
+            windows.append(split_windows([len(tokens) for tokens in sentence], room, 2 * self.config.max_span_width))
         pieces = [(index, window) for index, ranges in enumerate(windows) for window in ranges]
         # Sentences of like length share a batch, so that padding costs little.
         order = sorted(range(len(pieces)), key=lambda piece: pieces[piece][1][1] - pieces[piece][1][0])
@@ -437,7 +448,8 @@ class IserForJointExtraction(IserPreTrainedModel):
             for first in range(0, len(order), batch_size):
                 batch = order[first : first + batch_size]
                 sentences = [
-                    word_tokens[index][start:end] for index, (start, end) in (pieces[piece] for piece in batch)
+                    prompt_tokens[index] + word_tokens[index][start:end]
+                    for index, (start, end) in (pieces[piece] for piece in batch)
                 ]
                 extracted = self._extract_batch(sentences, entity_threshold, relation_threshold, exact)
                 results.update(zip(batch, extracted, strict=True))
@@ -447,8 +459,9 @@ class IserForJointExtraction(IserPreTrainedModel):
         for index, ((text, words), ranges) in enumerate(zip(texts_and_words, windows, strict=True)):
             parts = [results[piece + offset] for offset in range(len(ranges))]
             piece += len(ranges)
-            merged = merge_windows(parts, ranges, window_territories(ranges))
-            documents.append({"id": str(index), "text": text, "tokens": words, **merged})
+            before = prompt_words[index]
+            merged = merge_windows(parts, ranges, window_territories(ranges), len(before))
+            documents.append({"id": str(index), "text": prompts[index] + text, "tokens": before + words, **merged})
         return documents
 
     def _extract_batch(
