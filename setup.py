@@ -30,6 +30,7 @@ setup(
         "huggingface-hub>=2.4,<3",
         "safetensors>=0.8",
     ],
+    entry_points={"console_scripts": ["iser-extract = modeling_iser.command_line:main"]},
     extras_require={
         "train": TRAIN,
         "demo": TRAIN,

@@ -70,6 +70,7 @@ class DdiExtractionPipeline(Pipeline):
     _load_image_processor: Any = False
     _load_video_processor: Any = False
     _load_feature_extractor: Any = False
+    _registered_impl: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -162,7 +163,7 @@ class DdiExtractionPipeline(Pipeline):
                         {"text": text[start:end], "type": entity["type"], "start": start, "end": end, "score": score}
                     )
                     entities.append(places[-1])  # type: ignore[arg-type]
-                elif own is not None and end == first - 1:
+                elif own is not None and (start, end) == (shift, first - 1):
                     own["type"] = entity["type"]
                     places.append({"text": drug, "type": entity["type"], "start": None, "end": None, "score": score})
                 else:  # A part of the prompt, or across its border: nothing in the text.
@@ -178,9 +179,13 @@ class DdiExtractionPipeline(Pipeline):
 
 def split_leaflet(text: str) -> list[tuple[int, int]]:
     """Character ranges of a leaflet's sentences, without headings and the numbers of items."""
-    borders = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    borders = [0]
+    for match in _SENTENCE_END.finditer(text):
+        # A colon opens a list, whose items belong together.
+        if text[match.end() - 1] not in ";；" or not re.search("[:：]", text[borders[-1] : match.end()]):
+            borders.append(match.end())
     pieces = []
-    for start, end in pairwise(borders):
+    for start, end in pairwise([*borders, len(text)]):
         before = _BEFORE_SENTENCE.match(text, start, end)
         start = before.end() if before else start
         if text[start:end].strip():

@@ -1,0 +1,448 @@
+"""The `ddi-extraction` pipeline and `iser-extract`. All text is ours."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from pyarrow import table as arrow_table
+from transformers import AutoConfig, AutoTokenizer, pipeline
+
+from modeling_iser import (
+    DEFAULT_MODEL,
+    DdiExtractionPipeline,
+    Extraction,
+    IserConfig,
+    IserForJointExtraction,
+    write_html,
+)
+from modeling_iser.command_line import TRIPLE_COLUMNS, main
+from modeling_iser.pipeline_iser import split_leaflet
+
+from .conftest import REPOSITORY, save_encoder
+
+
+LEAFLET = (
+    "【药物相互作用】\n1.与乙合用,本品的作用增强。2.丙(CYP3A4抑制剂)升高本品浓度;应减量。\n"
+    "3.以下药物禁用:①丁;②戊。\r\n4.服用己者,本药减量。"
+)
+DRUG = "甲片"
+
+
+@pytest.fixture(scope="module")
+def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights that takes many spans for drugs, so that there is something to see."""
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("model")
+    model = IserForJointExtraction.from_encoder(
+        save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
+        context_attention_heads=2, proposal_threshold=0.0,
+    )  # fmt: skip
+    with torch.no_grad():
+        model.entity_classifier.weight.mul_(40)
+        model.relation_classifier.weight.mul_(40)
+        model.entity_classifier.bias[1] = 1.0
+        model.relation_classifier.bias.fill_(0.5)
+    model.save_pretrained(directory / "model")
+    return directory / "model"
+
+
+def load(directory: Path, **arguments: Any) -> Any:
+    return pipeline("ddi-extraction", model=str(directory), pipeline_class=DdiExtractionPipeline, **arguments)
+
+
+@pytest.fixture(scope="module")
+def extractor(chinese_model: Path) -> Any:
+    return load(chinese_model)
+
+
+def check_offsets(answer: Extraction, text: str) -> None:
+    assert answer["text"] == text
+    for entity in answer["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+        assert 0 <= entity["score"] <= 1
+    drug = answer["drug"]
+    for mention in drug["mentions"] if drug else []:
+        assert text[mention["start"] : mention["end"]] == mention["text"]
+    for relation in answer["relations"]:
+        for entity in (relation["head"], relation["tail"]):
+            if entity["start"] is None:
+                assert drug
+                assert entity["text"] == drug["text"]
+            else:
+                assert entity in answer["entities"]
+
+
+def without_scores(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_scores(item) for key, item in value.items() if key != "score"}
+    return [without_scores(item) for item in value] if isinstance(value, list) else value
+
+
+# ------------------------------------------------------------------------------------------ pipeline
+
+
+def test_every_kind_of_input(extractor: Any) -> None:
+    texts = ["乙增强本品", "丙减弱丁", "", "戊"]
+    answers = extractor(texts)
+    assert [answer["text"] for answer in answers] == texts
+    assert any(answer["entities"] for answer in answers)
+    assert any(answer["relations"] for answer in answers)
+    for answer, text in zip(answers, texts, strict=True):
+        check_offsets(answer, text)
+        assert without_scores(extractor(text)) == without_scores(answer)
+    column = Dataset.from_dict({"text": texts})["text"]
+    for inputs in (tuple(texts), column, (text for text in texts), iter(texts)):
+        assert without_scores(list(extractor(inputs))) == without_scores(answers)
+    assert without_scores(list(extractor(iter(texts), batch_size=3))) == without_scores(answers)
+    assert extractor([]) == []
+    json.dumps(answers)
+    for wrong in (3, [3], None, [None], {"drug": "甲"}, [{"text": 1}]):
+        with pytest.raises(TypeError, match="takes texts, not"):
+            extractor(wrong)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_results_depend_neither_on_batch_nor_on_neighbours(extractor: Any, batch_size: int) -> None:
+    generator = random.Random(1)
+    texts = ["".join(generator.choices("甲乙丙丁,。本品A1 ", k=generator.randint(0, 60))) for _ in range(12)]
+    alone = [extractor(text, drug=DRUG) for text in texts]
+    together = extractor(texts, drug=DRUG, batch_size=batch_size)
+    assert without_scores(together) == without_scores(alone)
+    for one, other in zip(alone, together, strict=True):
+        for key in ("entities", "relations"):
+            assert [e["score"] for e in one[key]] == pytest.approx([e["score"] for e in other[key]], abs=2e-4)
+
+
+def test_the_leaflets_drug(extractor: Any) -> None:
+    answer = extractor(LEAFLET, drug=DRUG)
+    check_offsets(answer, LEAFLET)
+    assert answer["drug"]["text"] == DRUG
+    assert [mention["text"] for mention in answer["drug"]["mentions"]] == ["本品", "本品", "本药"]
+    again = extractor(
+        [{"text": LEAFLET}, {"text": LEAFLET, "drug": "乙片"}, {"text": LEAFLET, "drug": DRUG}], drug=DRUG
+    )
+    assert [item["drug"]["text"] for item in again] == [DRUG, "乙片", DRUG]
+    assert without_scores(again[0]) == without_scores(again[2]) == without_scores(answer)
+    assert extractor(LEAFLET)["drug"] is None
+    for wrong in ("", " ", 3):
+        with pytest.raises(TypeError, match="drug is a text that is not empty"):
+            extractor(LEAFLET, drug=wrong)
+
+
+def test_the_prompt_is_what_the_model_was_trained_on(extractor: Any) -> None:
+    # What is found with `drug` is what is found in `drug@sentence`, each sentence by itself.
+    answer = extractor(LEAFLET, drug=DRUG)
+    expected, related = [], []
+    for start, end in split_leaflet(LEAFLET):
+        prompted = f"{DRUG}@{LEAFLET[start:end]}"
+        alone = extractor(prompted)
+        shift = start - len(DRUG) - 1
+        keep = [e for e in alone["entities"] if e["start"] > len(DRUG)]
+        expected += [(e["text"], e["start"] + shift, e["end"] + shift) for e in keep]
+        own = {"text": DRUG, "start": 0, "end": len(DRUG)}
+        for relation in alone["relations"]:
+            pair = [{key: relation[role][key] for key in ("text", "start", "end")} for role in ("head", "tail")]
+            if all(entity == own or entity["start"] > len(DRUG) for entity in pair):
+                related.append((relation["type"], *(entity["text"] for entity in pair)))
+    assert [(e["text"], e["start"], e["end"]) for e in answer["entities"]] == expected
+    assert [(r["type"], r["head"]["text"], r["tail"]["text"]) for r in answer["relations"]] == related
+    assert related
+
+
+def test_sentences_of_a_leaflet() -> None:
+    assert [LEAFLET[start:end].strip() for start, end in split_leaflet(LEAFLET)] == [
+        "与乙合用,本品的作用增强。",
+        "丙(CYP3A4抑制剂)升高本品浓度;应减量。",
+        "以下药物禁用:①丁;②戊。",
+        "服用己者,本药减量。",
+    ]
+    assert split_leaflet(" \n") == []
+
+
+def test_triples_and_thresholds(extractor: Any) -> None:
+    answer = extractor(LEAFLET, drug=DRUG)
+    triples = extractor(LEAFLET, drug=DRUG, triples=True)
+    assert triples == answer.triples()
+    assert set(triples[0]) == {"head", "relation", "tail", "score"}
+    assert [t["score"] for t in triples] == sorted((r["score"] for r in answer["relations"]), reverse=True)
+    scores = sorted(r["score"] for r in answer["relations"])
+    lower, upper = max(pairwise(scores), key=lambda pair: pair[1] - pair[0])
+    fewer = extractor(LEAFLET, drug=DRUG, relation_threshold=(lower + upper) / 2)
+    assert sorted(r["score"] for r in fewer["relations"]) == pytest.approx([s for s in scores if s >= upper], abs=2e-4)
+    assert all(e["score"] >= 0.9 for e in extractor(LEAFLET, entity_threshold=0.9)["entities"])
+    for name in ("entity_threshold", "relation_threshold"):
+        with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1"):
+            extractor(LEAFLET, **{name: 1.5})
+
+
+def test_documents_of_any_length(extractor: Any) -> None:
+    # The encoder has 64 positions; the same sentence again and again is found again and again, once each.
+    text = LEAFLET.split("\n")[1] + "\n"
+    once, often = extractor(text, drug=DRUG), extractor(text * 40, drug=DRUG)
+    check_offsets(often, text * 40)
+    assert len(often["entities"]) == 40 * len(once["entities"])
+    assert len(often["relations"]) == 40 * len(once["relations"])
+    whole = extractor("乙与丙" * 500, drug=DRUG)  # one sentence, in windows
+    check_offsets(whole, "乙与丙" * 500)
+    places = [(e["start"], e["end"]) for e in whole["entities"]]
+    assert len(set(places)) == len(places)
+    assert max(end for _, end in places) > 1400
+    with pytest.raises(ValueError, match="leaves too little"):
+        extractor("乙", drug="甲" * 60)
+
+
+UNUSUAL = (
+    "乙\r\n本品 ＡＢＣ，丙",
+    "e\u0301te\u0301 乙\u0301",
+    "\N{WOMAN}\u200d\N{STAFF OF AESCULAPIUS}\ufe0f乙\N{PILL}丙",
+    "\ufeff乙\u200b丙\x00丁",
+    "\U00020bb7乙\u3000丙",
+    "\u337f\ufb01乙",
+)
+
+
+@pytest.mark.parametrize("text", UNUSUAL)
+def test_offsets_of_unusual_text(extractor: Any, text: str) -> None:
+    for drug in (None, DRUG, "𠮷片"):
+        check_offsets(extractor(text, drug=drug), text)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=200), drug=st.none() | st.text(min_size=1, max_size=5).filter(str.strip))
+def test_any_text(extractor: Any, text: str, drug: str | None) -> None:
+    check_offsets(extractor(text, drug=drug), text)
+
+
+def test_half_precision_on_a_processor(chinese_model: Path, extractor: Any, tmp_path: Path) -> None:
+    model = IserForJointExtraction.from_pretrained(chinese_model)
+    model.half().save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.model.dtype == torch.float32
+    bfloat = load(tmp_path, dtype=torch.bfloat16)
+    assert bfloat.model.dtype == torch.bfloat16
+    check_offsets(bfloat(LEAFLET, drug=DRUG), LEAFLET)
+
+
+# ------------------------------------------------------------------------------------------- picture
+
+
+def test_picture(extractor: Any, tmp_path: Path) -> None:
+    answer = extractor(LEAFLET + " <&>", drug=DRUG)
+    picture = answer._repr_html_()
+    assert picture.startswith("<svg")
+    assert "<script" not in picture
+    assert "&lt;" in picture
+    assert picture.count("<path") == len(answer["relations"])
+    path = tmp_path / "page.html"
+    write_html([answer, extractor("")], path)
+    page = path.read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert page.count("<tr>") == 1 + len(answer["relations"])
+    assert "http://" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+# -------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def run(chinese_model: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        code = main([*map(str, arguments), "--model", str(chinese_model), "--quiet"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+TEXTS = ["乙增强本品", "丙减弱丁与戊", "己"]
+
+
+def write_inputs(directory: Path) -> dict[str, Path]:
+    paths = {kind: directory / f"in.{kind}" for kind in ("txt", "jsonl", "csv", "parquet")}
+    paths["txt"].write_text("\ufeff" + "\r\n".join(TEXTS) + "\n", encoding="utf-8")
+    paths["jsonl"].write_text("\n".join(json.dumps({"text": text}) for text in TEXTS), encoding="utf-8")
+    with paths["csv"].open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["id", "text"], *([i, text] for i, text in enumerate(TEXTS))])
+    parquet.write_table(arrow_table({"text": TEXTS}), paths["parquet"])
+    return paths
+
+
+def test_every_format(run: Any, extractor: Any, tmp_path: Path) -> None:
+    expected = [without_scores(answer) for answer in extractor(TEXTS, drug=DRUG)]
+    for kind, path in write_inputs(tmp_path).items():
+        code, out, err = run(path, "--drug", DRUG)
+        assert (code, err) == (0, "")
+        records = [json.loads(line) for line in out.splitlines()]
+        assert [r.pop("source") for r in records] == [str(path)] * 3
+        assert len({r.pop("line") for r in records}) == 3, kind
+        assert [without_scores(r) for r in records] == expected
+    triples = [(r["head"]["text"], r["type"], r["tail"]["text"]) for e in expected for r in e["relations"]]
+    assert triples
+    for kind in ("csv", "parquet"):
+        output = tmp_path / f"out.{kind}"
+        assert run(path, "--drug", DRUG, "--output", output, "--html", tmp_path / "page.html")[0] == 0
+        if kind == "csv":
+            with output.open(encoding="utf-8-sig", newline="") as stream:
+                rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+        else:
+            rows = parquet.read_table(output).to_pylist()
+        assert set(rows[0]) == set(TRIPLE_COLUMNS)
+        assert [(row["head"], row["relation"], row["tail"]) for row in rows] == triples
+        for row in rows:
+            if row["head_start"] not in (None, ""):
+                assert row["text"][int(row["head_start"]) : int(row["head_end"])] == row["head"]
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 3
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_standard_input(chinese_model: Path) -> None:
+    command = [sys.executable, "-m", "modeling_iser.command_line", "-", "--model", str(chinese_model), "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    result = subprocess.run(command, input="\n".join(TEXTS).encode(), capture_output=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["text"] for line in result.stdout.decode().splitlines()] == TEXTS
+
+
+def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    lines = [b'{"text": "\xe4\xb9\x99"}', b"{", b'{"text": 3}', b"\xff", b"[1]", b"", b'"\xe4\xb8\x99"']
+    path.write_bytes(b"\n".join(lines))
+    code, out, err = run(path)
+    assert code == 2
+    assert [(r["line"], r["text"]) for r in map(json.loads, out.splitlines())] == [(1, "乙"), (7, "丙")]
+    for part in (
+        "line 2: not JSON",
+        "line 3: 'text' is not a text",
+        "line 4: not UTF-8",
+        "line 5: an object or",
+    ):
+        assert f"{path}, {part}" in err
+    bad_csv = tmp_path / "in.csv"
+    bad_csv.write_bytes(b"text\n\xe4\xb9\x99\n\xff\xfe\n")
+    code, out, err = run(bad_csv)
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert "line 3: not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.txt"], "there is no file none.txt"),
+        (["x.docx"], "the format is not known"),
+        (["-", "--resume"], "need --output"),
+        (["-", "--batch-size", "0"], "at least 1"),
+        (["-", "--output", "x.pdf"], "'pdf' is not known"),
+        (["-", "--html", "x.html"], "--html needs --output"),
+    ],
+)
+def test_wrong_options(run: Any, arguments: list[str], message: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_wrong_column_is_named(run: Any, tmp_path: Path) -> None:
+    path = write_inputs(tmp_path)["csv"]
+    code, _, err = run(path, "--text-column", "sentence")
+    assert code == 1
+    assert "no column 'sentence'; there are id, text" in err
+    assert run(path, "--text-column", "id")[0] == 0
+
+
+def test_resume_neither_loses_nor_repeats(run: Any, chinese_model: Path, tmp_path: Path) -> None:
+    path, whole, output = tmp_path / "in.txt", tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    path.write_text("\n".join(f"乙{index}增强本品与丙{index}" for index in range(3000)), encoding="utf-8")
+    assert run(path, "--output", whole, "--batch-size", 2)[0] == 0
+    command = [
+        sys.executable, "-m", "modeling_iser.command_line", str(path), "--output", str(output), "--model",
+        str(chinese_model), "--quiet", "--batch-size", "2", "--resume",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    partial = tmp_path / "out.jsonl.partial"
+    process = subprocess.Popen(command, env=environment)
+    while not partial.exists() or partial.stat().st_size < 5000:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    data = partial.read_bytes()
+    assert 0 < data.count(b"\n") < 3000
+    partial.write_bytes(data[:-7])  # as if killed while writing a line
+    assert subprocess.run(command, env=environment).returncode == 0
+    assert without_scores(read_lines(output)) == without_scores(read_lines(whole))
+    assert not partial.exists()
+    assert run(path, "--output", output, "--resume")[0] == 0
+    partial.write_bytes(output.read_bytes())
+    code, _, err = run(write_inputs(tmp_path)["jsonl"], "--output", output, "--resume")
+    assert code == 1
+    assert "3000 results are there already, but the input holds only 3" in err
+
+
+def read_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# -------------------------------------------------------------------------------------- bundled model
+
+
+@pytest.mark.skipif(not (DEFAULT_MODEL / "config.json").is_file(), reason="no model is bundled")
+class TestBundledModel:
+    @pytest.fixture(scope="class")
+    def bundled(self) -> Any:
+        return pipeline("ddi-extraction")
+
+    def test_it_answers_offline_in_a_fresh_process(self, tmp_path: Path) -> None:
+        code = (
+            "import json, modeling_iser; from transformers import pipeline; "
+            "print(json.dumps(pipeline('ddi-extraction')('与多巴胺合用,本品的利尿作用加强', drug='布美他尼片', "
+            "triples=True)))"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stderr
+        (triple,) = json.loads(result.stdout.splitlines()[-1])
+        assert (triple["head"], triple["relation"], triple["tail"]) == ("多巴胺", "协同", "布美他尼片")
+
+    def test_size_and_files(self) -> None:
+        assert sum(path.stat().st_size for path in DEFAULT_MODEL.iterdir()) <= 64 * 2**20
+        names = {path.name for path in DEFAULT_MODEL.iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+        card = (DEFAULT_MODEL / "README.md").read_text(encoding="utf-8")
+        for part in ("multilingual-e5-small", "MIT", "not for clinical decisions", "CH-DDI-Open"):
+            assert part in card
+        config = AutoConfig.from_pretrained(DEFAULT_MODEL)
+        assert isinstance(config, IserConfig)
+        assert AutoTokenizer.from_pretrained(DEFAULT_MODEL).is_fast
+
+    def test_offsets(self, bundled: Any) -> None:
+        texts = [LEAFLET, *UNUSUAL, unicodedata.normalize("NFD", LEAFLET), "华法林与阿司匹林合用,出血增多。" * 100]
+        for text in texts:
+            for drug in (None, "华法林钠片"):
+                check_offsets(bundled(text, drug=drug), text)
+
+    def test_saved_pipelines_say_nothing_of_this_machine(self, bundled: Any, tmp_path: Path) -> None:
+        bundled.save_pretrained(tmp_path)
+        assert str(REPOSITORY) not in (tmp_path / "config.json").read_text(encoding="utf-8")
+        again = pipeline("ddi-extraction", model=str(tmp_path), trust_remote_code=True)
+        assert without_scores(again(LEAFLET, drug=DRUG)) == without_scores(bundled(LEAFLET, drug=DRUG))
