@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 
-# Scripts written without spaces between words: each character is a word.
-_CHARACTER_SCRIPTS = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Scripts written without spaces between words, and numbers in circles: each character is a word.
+_CHARACTER_SCRIPTS = (
+    "\u2460-\u24ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _WORD = re.compile(rf"[^\W_{_CHARACTER_SCRIPTS}]+|\S")
 
 

@@ -183,7 +183,7 @@ def test_an_aligned_drug_reads_as_it_was_written(
         assert "".join(document["tokens"][entity["start"] : entity["end"]]) == "".join(drug.split())
 
 
-@pytest.mark.parametrize("text", ["β受体阻滞剂CYP3A4 5.5mg", "Ａ１é 𠮷_カ\u0301", "α1受体"])
+@pytest.mark.parametrize("text", ["β受体阻滞剂CYP3A4 5.5mg", "①DPP-4⑵A", "Ａ１é 𠮷_カ\u0301", "α1受体"])
 def test_words_are_those_of_the_model(tmp_path: Path, text: str) -> None:
     (document,) = parse(tmp_path, record(text))
     assert document["tokens"] == [text[start:end] for start, end in split_words(text)]

@@ -15,9 +15,11 @@ from .records import DRUG, AnnotatedSentence
 
 SHIPPED = Path(__file__).parent / "data"
 
-# Words: a run of letters and digits, except that each Chinese or Japanese character is a word by itself; every
-# other character but whitespace is a word too. The model splits raw text by the same rule.
-_CHARACTER_SCRIPTS = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Words: a run of letters and digits, except that each Chinese or Japanese character, and each number in a circle,
+# is a word by itself; every other character but whitespace is a word too. The model splits raw text by the same rule.
+_CHARACTER_SCRIPTS = (
+    "\u2460-\u24ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _WORD = re.compile(rf"[^\W_{_CHARACTER_SCRIPTS}]+|\S")
 
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"}
