@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "tensorboard>=2.20"]
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
+FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
 
 setup(
     name="iser",
@@ -20,8 +21,9 @@ setup(
     packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*"]),
     py_modules=["train"],
     package_data={
-        "datasets_scripts.ch_ddi": ["*.md", "data/*"],
+        "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],
         "datasets_scripts.conll04": ["*.md"],
+        "modeling_iser": ["default_model/*"],
         "evaluate_iser": ["README.md", "requirements.txt"],
     },
     install_requires=[
@@ -35,6 +37,7 @@ setup(
         "train": TRAIN,
         "demo": TRAIN,
         "corpus": CORPUS,
-        "test": [*TRAIN, *CORPUS, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
+        "figures": FIGURES,
+        "test": [*TRAIN, *CORPUS, *FIGURES, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
     },
 )

@@ -259,6 +259,23 @@ def test_picture(extractor: Any, tmp_path: Path) -> None:
     assert "http://" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
 
 
+def test_heat_map_of_the_cross_attention(chinese_model: Path, tmp_path: Path) -> None:
+    from modeling_iser.figures import attention_heatmap, cross_attention
+
+    model = IserForJointExtraction.from_pretrained(chinese_model)
+    words, entity, relation = cross_attention(model, "甲片@与CYP3A4抑制剂合用")
+    assert words == ["甲", "片", "@", "与", "CYP3A4", "抑", "制", "剂", "合", "用"]
+    for weights in (entity, relation):
+        assert weights.shape == (10, 10)
+        torch.testing.assert_close(weights.sum(dim=1), torch.ones(10))
+    assert not torch.equal(entity, relation)
+    attention_heatmap(model, "甲片@与乙合用", tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    for wrong in ("", "乙" * 100):
+        with pytest.raises(ValueError, match="fits into the encoder"):
+            cross_attention(model, wrong)
+
+
 # -------------------------------------------------------------------------------------- command line
 
 

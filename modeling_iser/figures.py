@@ -1,0 +1,103 @@
+"""
+The fusion's cross-attention of a sentence as a heat map, both directions (the paper's Figures 7 and 8).
+
+    python -m modeling_iser.figures "与多巴胺合用,本品的利尿作用加强" --drug 布美他尼片 --output attention.png
+
+Needs the extra `figures`: matplotlib, and a font for Chinese labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModel
+
+from . import DEFAULT_MODEL, IserForJointExtraction
+from .collation_iser import encode_sentences, tokenize_words
+from .text_iser import split_words
+
+
+def cross_attention(model: IserForJointExtraction, text: str) -> tuple[list[str], Tensor, Tensor]:
+    """
+    The words of a text and the weights with which each attends to the others (paper, Eqs. 3-6).
+
+    Returns:
+        Words; weights of the entity states over the relation states, and of the relation states over the entity
+        states, each of shape `(num_words, num_words)`, rows summing to 1.
+
+    Raises:
+        ValueError: for a text without words or longer than the encoder, and a model without interactive fusion.
+    """
+    words = [text[start:end] for start, end in split_words(text)]
+    tokens = tokenize_words(model.tokenizer, [words])
+    if not words or sum(map(len, tokens[0])) + 2 > model.config.max_position_embeddings:
+        raise ValueError(f"A heat map needs a sentence that fits into the encoder, not {len(words)} words.")
+    batch = {name: tensor.to(model.device) for name, tensor in encode_sentences(tokens, model.tokenizer).items()}
+    with torch.no_grad():
+        output = model.eval().iser(**batch, output_attentions=True)
+    if output.entity_attention is None:
+        raise ValueError("This model has no interactive fusion, so there is no cross-attention to show.")
+    entity, relation = (
+        (weights.mean(dim=1) if weights.dim() == 4 else weights)[0].float().cpu()
+        for weights in (output.entity_attention, output.relation_attention)
+    )
+    return words, entity, relation
+
+
+def attention_heatmap(model: IserForJointExtraction, text: str, path: str | Path) -> None:
+    """
+    Draw both directions side by side into an image file.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    words, entity, relation = cross_attention(model, text)
+    size = max(3.0, 0.24 * len(words))
+    figure = Figure(figsize=(2 * size + 2, size + 1), layout="constrained")
+    FigureCanvasAgg(figure)
+    font = _chinese_font()
+    titles = ("entity states attend to relation states", "relation states attend to entity states")
+    for axes, weights, title in zip(figure.subplots(1, 2), (entity, relation), titles, strict=True):
+        image = axes.imshow(weights, cmap="Blues", vmin=0)
+        axes.set_xticks(range(len(words)), words, fontproperties=font, rotation=90)
+        axes.set_yticks(range(len(words)), words, fontproperties=font)
+        axes.set_title(title)
+        figure.colorbar(image, ax=axes, shrink=0.7)
+    figure.savefig(path, dpi=110)
+
+
+def _chinese_font() -> object | None:
+    """A font with Chinese characters, from the package that carries one; else matplotlib's own."""
+    from importlib.util import find_spec
+
+    from matplotlib.font_manager import FontProperties
+
+    package = find_spec("mplfonts")
+    if package is None or package.origin is None:
+        return None
+    return FontProperties(fname=Path(package.origin).parent / "fonts" / "NotoSansCJKsc-Regular.otf")
+
+
+def main() -> None:
+    """Draw the heat map of a sentence."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text")
+    parser.add_argument("--drug", help="the drug whose leaflet the sentence is from")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="an ISER checkpoint; default: the bundled one")
+    parser.add_argument("--output", type=Path, default=Path("attention.png"))
+    arguments = parser.parse_args()
+    model = AutoModel.from_pretrained(arguments.model, dtype=torch.float32)
+    attention_heatmap(
+        model, f"{arguments.drug}@{arguments.text}" if arguments.drug else arguments.text, arguments.output
+    )
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
