@@ -74,7 +74,13 @@ class Settings:
     )
     test_splits: list[str] = setting(["test"], "Splits to evaluate on at the end.", nargs="*")
 
-    encoder: str | None = setting(None, "Pretrained encoder: name on the Hub or directory. Required.")
+    max_train_documents: int | None = setting(None, "Train on the first so many documents; default: all.")
+    max_evaluation_documents: int | None = setting(None, "Evaluate on the first so many of each split; default: all.")
+
+    encoder: str | None = setting(None, "Pretrained encoder: name on the Hub or directory.")
+    checkpoint: str | None = setting(
+        None, "ISER checkpoint to start from, with all its settings of the model, in place of an encoder."
+    )
     pretrained: bool = setting(True, "False: random weights; only the encoder's configuration and tokenizer are used.")
     variant: str = setting("iser", f"System of the paper: {', '.join(VARIANTS)}.")
     max_span_width: int = setting(10, "Width limit of candidate spans, in words.")
@@ -103,6 +109,7 @@ class Settings:
 
     evaluation_batch_size: int = setting(1, "Documents that evaluation takes at once; the scores do not depend on it.")
     evaluate_every: int = setting(1, "Epochs between evaluations.")
+    evaluate_first: bool = setting(False, "Print the scores on the test splits before any training too.")
     metric: str = setting("relation_micro_f1", "Score that chooses the best checkpoint.")
     patience: int = setting(0, "Stop after so many evaluations without a better score; 0: never.")
 
@@ -115,9 +122,10 @@ class Settings:
     hub_model_id: str | None = setting(None, "Name of the model on the Hub; default: output_dir's name.")
 
     def __post_init__(self) -> None:
-        for name in ("encoder", "output_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is not set: give it in the recipe or as --{name}.")
+        if not self.output_dir:
+            raise ValueError("output_dir is not set: give it in the recipe or as --output_dir.")
+        if bool(self.encoder) == bool(self.checkpoint):
+            raise ValueError("Give either encoder or checkpoint, in the recipe or as --encoder or --checkpoint.")
         check_choice("dataset", self.dataset, tuple(DATASETS))
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
@@ -204,7 +212,14 @@ def load_splits(settings: Settings) -> tuple[Dataset, Dataset | None, dict[str, 
         train, validation = held_out["train"], held_out["test"]
     else:
         validation = None
-    return train, validation, {name: _split(splits, name) for name in settings.test_splits}
+    tests = {name: _first(_split(splits, name), settings.max_evaluation_documents) for name in settings.test_splits}
+    if validation is not None:
+        validation = _first(validation, settings.max_evaluation_documents)
+    return _first(train, settings.max_train_documents), validation, tests
+
+
+def _first(documents: Dataset, most: int | None) -> Dataset:
+    return documents.select(range(min(most, len(documents)))) if most is not None else documents
 
 
 def _split(splits: DatasetDict, name: str) -> Dataset:
@@ -384,6 +399,39 @@ def _load_optimizer_tensors(
 # ----------------------------------------------------------------------------------------- training
 
 
+def build_model(settings: Settings, entity_types: list[str], relation_types: list[str]) -> IserForJointExtraction:
+    """
+    A new model on the encoder, or the checkpoint to go on from.
+
+    Raises:
+        ValueError: for a checkpoint that does not know a label of the data.
+    """
+    if settings.checkpoint:
+        model = IserForJointExtraction.from_pretrained(settings.checkpoint, dtype=torch.float32)
+        for known, wanted in ((model.config.entity_types, entity_types), (model.config.relation_types, relation_types)):
+            if unknown := set(wanted) - set(known):
+                raise ValueError(
+                    f"{settings.checkpoint} knows {', '.join(known)}, but the data also has "
+                    f"{', '.join(sorted(unknown))}. Start from an encoder to learn other labels."
+                )
+        return model
+    return IserForJointExtraction.from_encoder(
+        str(settings.encoder),
+        entity_types,
+        relation_types,
+        pretrained=settings.pretrained,
+        max_span_width=settings.max_span_width,
+        width_embedding_size=settings.width_embedding_size,
+        projection_activation=settings.projection_activation,
+        fusion_residual=settings.fusion_residual,
+        proposal_threshold=settings.proposal_threshold,
+        context_attention_heads=settings.context_attention_heads,
+        dropout=settings.dropout,
+        relation_threshold=settings.relation_threshold,
+        **VARIANTS[settings.variant],
+    )
+
+
 def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay; the new layers may learn at a rate of their own."""
     new_rate = settings.new_layers_learning_rate or settings.learning_rate
@@ -454,22 +502,7 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
     with accelerator.main_process_first():
         documents, validation, tests = load_splits(settings)
     torch.manual_seed(derived_seed(settings.seed, "weights"))
-    entity_types, relation_types = label_types(documents, validation, *tests.values())
-    model = IserForJointExtraction.from_encoder(
-        str(settings.encoder),
-        entity_types,
-        relation_types,
-        pretrained=settings.pretrained,
-        max_span_width=settings.max_span_width,
-        width_embedding_size=settings.width_embedding_size,
-        projection_activation=settings.projection_activation,
-        fusion_residual=settings.fusion_residual,
-        proposal_threshold=settings.proposal_threshold,
-        context_attention_heads=settings.context_attention_heads,
-        dropout=settings.dropout,
-        relation_threshold=settings.relation_threshold,
-        **VARIANTS[settings.variant],
-    )
+    model = build_model(settings, *label_types(documents, validation, *tests.values()))
     sentences, report = prepare_sentences(documents, model.tokenizer, model.config)
     logger.info("Training data: %s", report.summary())
     for name, split in {settings.validation_split: validation, **tests}.items():
@@ -486,6 +519,10 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         logger.info("Continuing after step %d", progress.step)
     accelerator.init_trackers("")
 
+    if settings.evaluate_first and not progress.step:
+        before = {name: score(bare_model, split, accelerator, settings) for name, split in tests.items()}
+        if accelerator.is_main_process:
+            print(f"Before training:\n{score_table(before)}\n")
     _run_epochs(settings, accelerator, model, bare_model, optimizer, sentences, validation, checkpoints, progress)
 
     if progress.best_step is not None:

@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument(
         "--conll04", type=Path, help="directory of SpERT's CoNLL04 files; without it, that part is left out"
     )
-    parser.add_argument("--encoder", default="recipes/quickstart_encoder", help="directory or name of the encoder")
+    parser.add_argument("--encoder", help="directory or name of the encoder; required")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
@@ -225,6 +225,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not arguments.encoder:
+        parser.error("--encoder is required")
     if arguments.system:
         print(json.dumps(measure(arguments)))
         return

@@ -12,14 +12,14 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 
 INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet")
-OUTPUT_FORMATS = ("jsonl", "csv", "parquet")
+OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "text")
 # Columns of the flat outputs: one line a relation.
 TRIPLE_COLUMNS = (
     "source", "line", "drug", "text", "head", "head_start", "head_end", "relation", "tail", "tail_start", "tail_end",
@@ -70,13 +70,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    output_format = options.format or (options.output.suffix.lstrip(".") if options.output else "jsonl")
+    suffix = options.output.suffix.lstrip(".") if options.output else "jsonl"
+    output_format = options.format or {"txt": "text"}.get(suffix, suffix)
     if output_format not in OUTPUT_FORMATS:
         raise ValueError(f"--format: {output_format!r} is not known. Known: {', '.join(OUTPUT_FORMATS)}.")
     if options.output is None and (options.resume or output_format == "parquet"):
         raise ValueError("--resume and Parquet need --output.")
-    if options.output is None and options.html:
-        raise ValueError("--html needs --output too.")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1.")
     # Everything that can be refused is refused before the model is loaded.
@@ -95,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
         code = _extract(options, sources, stream, done, "jsonl")
     if options.html:
-        _write_html(partial, options.html)
+        _write_html(_records(partial), options.html)
     _finish(partial, options.output, output_format)
     return code
 
@@ -127,6 +126,7 @@ def _extract(
     extractor = _load(options)
     thresholds = {"entity_threshold": options.entity_threshold, "relation_threshold": options.relation_threshold}
     writer = csv.DictWriter(stream, TRIPLE_COLUMNS) if output_format == "csv" else None
+    shown: list[Any] = []
     if writer:
         writer.writeheader()
 
@@ -140,12 +140,18 @@ def _extract(
             answers = extractor([item for *_, item in batch], batch_size=options.batch_size, **thresholds)
             for (source, line, _), answer in zip(batch, answers, strict=True):
                 record = {"source": source, "line": line, **answer}
+                if options.html and options.output is None:
+                    shown.append(answer)
                 if writer:
                     writer.writerows(_flat(record))
+                elif output_format == "text":
+                    stream.writelines(_lines(record))
                 else:
                     stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             stream.flush()
             progress.update(len(batch))
+    if options.html and options.output is None:
+        _write_html(shown, options.html)
     return 2 if broken else 0
 
 
@@ -285,6 +291,11 @@ def _flat(record: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _lines(record: dict[str, Any]) -> Iterator[str]:
+    for row in sorted(_flat(record), key=lambda row: -row["score"]):
+        yield f"{row['head']} —{row['relation']}→ {row['tail']}  ({row['score']:.2f})\n"
+
+
 def _finish(partial: Path, output: Path, output_format: str) -> None:
     """Turn the gathered lines into the output, in one step as far as a reader of it can tell."""
     if output_format == "jsonl":
@@ -292,7 +303,10 @@ def _finish(partial: Path, output: Path, output_format: str) -> None:
         return
     temporary = output.with_name(output.name + ".tmp")
     rows = (row for record in _records(partial) for row in _flat(record))
-    if output_format == "csv":
+    if output_format == "text":
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(line for record in _records(partial) for line in _lines(record))
+    elif output_format == "csv":
         # A byte order mark, so that spreadsheet programs read Chinese text.
         with temporary.open("w", encoding="utf-8-sig", newline="") as stream:
             writer = csv.DictWriter(stream, TRIPLE_COLUMNS)
@@ -313,10 +327,11 @@ def _finish(partial: Path, output: Path, output_format: str) -> None:
     partial.unlink()
 
 
-def _write_html(partial: Path, path: Path) -> None:
+def _write_html(records: Iterable[dict[str, Any]], path: Path) -> None:
     from .visualization_iser import Extraction, write_html
 
-    write_html((Extraction(record) for record in _records(partial)), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_html((Extraction(record) for record in records), path)
 
 
 if __name__ == "__main__":

@@ -328,6 +328,12 @@ def test_every_format(run: Any, extractor: Any, tmp_path: Path) -> None:
                 assert row["text"][int(row["head_start"]) : int(row["head_end"])] == row["head"]
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 3
     assert not list(tmp_path.glob("*.partial"))
+    code, out, _ = run(path, "--drug", DRUG, "--format", "text", "--html", tmp_path / "other.html")
+    assert code == 0
+    assert sorted(line.split("  (")[0] for line in out.splitlines()) == sorted(f"{h} —{r}→ {t}" for h, r, t in triples)
+    assert (tmp_path / "other.html").read_text(encoding="utf-8").count("<svg") == 3
+    assert run(path, "--drug", DRUG, "--output", tmp_path / "out.txt")[0] == 0
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8").count("→") == len(triples)
 
 
 def test_standard_input(chinese_model: Path) -> None:
@@ -367,7 +373,6 @@ def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path
         (["-", "--resume"], "need --output"),
         (["-", "--batch-size", "0"], "at least 1"),
         (["-", "--output", "x.pdf"], "'pdf' is not known"),
-        (["-", "--html", "x.html"], "--html needs --output"),
     ],
 )
 def test_wrong_options(run: Any, arguments: list[str], message: str) -> None:

@@ -244,7 +244,7 @@ def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
         ("learning_rat: 1e-3", "'learning_rat' is no setting. Did you mean 'learning_rate'?"),
         ("- a", "must hold one 'name: value' a line"),
         ("a: [", "is not valid YAML"),
-        ("dropout: 0.1", "encoder is not set"),
+        ("dropout: 0.1", "Give either encoder or checkpoint"),
         ("{encoder: x, variant: sprt}", "variant='sprt' is not known"),
         ("{encoder: x, dataset: conll}", "Did you mean 'conll04'?"),
         ("{encoder: x, num_epochs: 0}", "num_epochs must be at least 1"),
@@ -293,6 +293,32 @@ def test_held_out_validation_and_joined_splits(recipe: Path, tmp_path: Path) -> 
     options = ["--train_split", "train+validation", "--validation_fraction", "0.3", "--num_epochs", "1"]
     scores = train.train(train.parse_settings([str(recipe), "--output_dir", str(tmp_path / "run"), *options]))
     assert set(scores) == {"validation", "test"}
+
+
+def test_going_on_from_a_checkpoint_with_a_part_of_the_data(
+    finished: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = next(line for line in recipe.read_text().splitlines() if line.startswith("data_dir"))
+    (tmp_path / "recipe.yaml").write_text(
+        f"{data}\ncheckpoint: {finished}\nnum_epochs: 1\nbatch_size: 4\nmax_train_documents: 5\n"
+        "max_evaluation_documents: 2\nevaluate_first: true\n"
+    )
+    train.train(train.parse_settings([str(tmp_path / "recipe.yaml"), "--output_dir", str(tmp_path / "run")]))
+    assert "Before training:\n| split |" in capsys.readouterr().out
+    result = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert result["progress"]["step"] == 2
+    model = IserForJointExtraction.from_pretrained(tmp_path / "run")
+    assert model.config.max_span_width == IserForJointExtraction.from_pretrained(finished).config.max_span_width
+    other = tmp_path / "data"
+    other.mkdir()
+    for name in ("train", "dev", "test"):
+        record = {"orig_id": 1, "tokens": ["x"], "entities": [{"start": 0, "end": 1, "type": "Other"}], "relations": []}
+        (other / f"conll04_{name}.json").write_text(json.dumps([record]))
+    with pytest.raises(ValueError, match="but the data also has Other"):
+        train.train(
+            train.parse_settings([str(tmp_path / "recipe.yaml"), "--output_dir", str(tmp_path / "other"),
+                                  "--data_dir", str(other)])
+        )  # fmt: skip
 
 
 def test_push_to_hub_uploads_the_model_without_checkpoints(
