@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import evaluate
@@ -21,10 +20,10 @@ from modeling_iser import IserForJointExtraction
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
 from modeling_iser.modeling_iser import word_states
 from modeling_iser.spans_iser import enumerate_spans
+from train import METRIC
 
 
 THRESHOLDS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
-METRIC = Path(__file__).resolve().parent.parent / "evaluate_iser"
 
 
 def probabilities(model: IserForJointExtraction, documents: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,7 +55,7 @@ def scores(model: IserForJointExtraction, documents: list[dict[str, Any]], exact
         }
         for document in extracted
     ]
-    result = evaluate.load(str(METRIC)).compute(predictions=predictions, references=references)
+    result = evaluate.load(METRIC).compute(predictions=predictions, references=references)
     return 100 * result["entity_micro_f1"], 100 * result["relation_micro_f1"], len(documents) / seconds
 
 
