@@ -1,0 +1,288 @@
+"""
+The paper's comparison of systems: runs, tables, significance.
+
+    python -m benchmarks.reproduce --profile quick
+    python -m benchmarks.reproduce --profile full --encoder bert-base-cased --conll04 DIR --datasets conll04
+
+Every run is a directory `OUTPUT/PROFILE/DATASET/SYSTEM/seed-N` with `result.json`: settings, seed, commit, machine,
+scores of every type, time, peak memory, and for each test sentence what the paired bootstrap needs. A run whose result
+is there is not run again, one that was interrupted goes on; several of these commands may share the work, since a
+run belongs to whoever locks it. The tables are written to `OUTPUT/PROFILE/tables.md` from all results that are there.
+
+`quick` takes minutes on two cores and needs nothing but this repository: random weights, few sentences, few epochs. It
+shows that everything runs, not how good it is. `full` has the paper's 70 epochs. `small` is a budget for a small
+encoder on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, BertConfig
+
+from benchmarks.paper import FOOTNOTES, PAPER
+from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction
+from train import Settings, load_splits, parse_settings, train
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEMS = ("spert", *(name for name in VARIANTS if name != "spert"))
+
+# What is trained on and what is scored. `conll04` is the paper's setting: SpERT's training file, scored on its
+# development file. `conll04_standard` is the field's: both files, scored on the test file.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "conll04": {
+        "dataset": "conll04",
+        "train_split": "train",
+        "test_splits": ["validation"],
+        "validation_split": "none",
+    },
+    "conll04_standard": {
+        "dataset": "conll04",
+        "train_split": "train+validation",
+        "test_splits": ["test"],
+        "validation_split": "none",
+    },
+    "ch_ddi": {"dataset": "ch_ddi", "test_splits": ["test"], "max_span_width": 20},
+}
+PROFILES: dict[str, dict[str, Any]] = {
+    "quick": {
+        "num_epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "max_train_documents": 48,
+        "max_evaluation_documents": 24, "pretrained": False, "negative_spans": 20, "negative_pairs": 20,
+    },
+    "small": {
+        "num_epochs": 15, "batch_size": 8, "learning_rate": 1e-4, "new_layers_learning_rate": 1e-3,
+    },
+    "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
+}  # fmt: skip
+
+
+def outcomes(references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]]) -> list[list[int]]:
+    """For each sentence `[entities right, found, there, relations right, found, there]`, strict."""
+    rows = []
+    for reference, prediction in zip(references, predictions, strict=True):
+        sides = []
+        for document in (reference, prediction):
+            spans = [(e["start"], e["end"], e["type"]) for e in document["entities"]]
+            triples = {(spans[r["head"]], spans[r["tail"]], r["type"]) for r in document["relations"]}
+            sides.append((set(spans), triples))
+        (gold_spans, gold_triples), (spans_found, triples_found) = sides
+        rows.append(
+            [len(gold_spans & spans_found), len(spans_found), len(gold_spans)]
+            + [len(gold_triples & triples_found), len(triples_found), len(gold_triples)]
+        )
+    return rows
+
+
+def f1(rows: Sequence[Sequence[int]], task: int) -> float:
+    """Micro F1 in percent of entities (`task` 0) or relations (1) over outcome rows."""
+    right, found, there = (sum(row[3 * task + column] for row in rows) for column in range(3))
+    return 200 * right / (found + there) if found + there else 0.0
+
+
+def paired_bootstrap(
+    first: Sequence[Sequence[Sequence[int]]],
+    second: Sequence[Sequence[Sequence[int]]],
+    task: int,
+    samples: int = 2000,
+    seed: int = 0,
+) -> float:
+    """
+    One-sided p-value that `first` is not better than `second`.
+
+    Args:
+        first, second: outcome rows for each seed, all of the same sentences in the same order.
+        task: 0 for entities, 1 for relations.
+        samples: how often the sentences are drawn with replacement; a sample's score is the mean over seeds.
+    """
+    generator = random.Random(seed)
+    count = len(first[0])
+
+    def mean(runs: Sequence[Sequence[Sequence[int]]], indices: Sequence[int]) -> float:
+        return statistics.fmean(f1([run[index] for index in indices], task) for run in runs)
+
+    not_better = 0
+    for _ in range(samples):
+        indices = generator.choices(range(count), k=count)
+        not_better += mean(first, indices) <= mean(second, indices)
+    return (not_better + 1) / (samples + 1)
+
+
+def run(dataset: str, system: str, seed: int, directory: Path, options: argparse.Namespace) -> None:
+    """Train, score and write `result.json`; nothing where it is there or another process is at it."""
+    result_file = directory / "result.json"
+    if result_file.exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = directory / "lock"
+    try:
+        lock.touch(exist_ok=False)
+    except FileExistsError:
+        if _alive(lock):
+            return
+    lock.write_text(f"{platform.node()} {os.getpid()}")
+    try:
+        values = {**PROFILES[options.profile], **SETTINGS[dataset], "variant": system, "seed": seed}
+        values |= {"encoder": str(options.encoder), "output_dir": str(directory / "run"), "evaluation_batch_size": 16}
+        if dataset.startswith("conll04"):
+            values["data_dir"] = str(options.conll04)
+        arguments = [part for name, value in values.items() for part in _argument(name, value)]
+        settings = parse_settings([*arguments, "--resume"])
+        start = time.monotonic()
+        scores = train(settings)
+        seconds = time.monotonic() - start
+        (split,) = scores
+        result = {
+            "dataset": dataset,
+            "system": system,
+            "seed": seed,
+            "settings": values,
+            "commit": _commit(),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+            + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+            "scores": scores[split],
+            "seconds": round(seconds, 1),
+            "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "outcomes": _outcomes(settings, directory / "run", split),
+        }
+        temporary = directory / "result.tmp"
+        temporary.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+        os.replace(temporary, result_file)
+        if not options.keep_models:
+            shutil.rmtree(directory / "run")
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _alive(lock: Path) -> bool:
+    node, _, process = lock.read_text().partition(" ")
+    return node != platform.node() or not process or Path("/proc", process).exists()
+
+
+def _argument(name: str, value: Any) -> list[str]:
+    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
+def _outcomes(settings: Settings, directory: Path, split: str) -> list[list[int]]:
+    model = IserForJointExtraction.from_pretrained(directory).eval()
+    documents = load_splits(settings)[2][split].to_list()
+    return outcomes(documents, model.extract([document["tokens"] for document in documents], batch_size=16))
+
+
+def tables(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: for each data set, mean and standard deviation over seeds, the paper's figures and significance."""
+    parts = []
+    for dataset in SETTINGS:
+        by_system = {
+            system: sorted(
+                (r for r in results if (r["dataset"], r["system"]) == (dataset, system)), key=lambda r: r["seed"]
+            )
+            for system in SYSTEMS
+        }
+        if not any(by_system.values()):
+            continue
+        lines = [
+            f"### {dataset}",
+            "",
+            "| system | seeds | entity F1 | relation F1 | paper: entity / relation | ISER better: p entity / p relation "
+            "| minutes |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for system, runs in by_system.items():
+            if not runs:
+                continue
+            rows = [r["outcomes"] for r in runs]
+            paper = PAPER.get(dataset, {}).get(system)
+            cells = [
+                system,
+                str(len(runs)),
+                *(_mean([f1(row, task) for row in rows]) for task in (0, 1)),
+                f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "–",
+                _significance(by_system["iser"], runs) if system != "iser" else "–",
+                f"{statistics.fmean(r['seconds'] for r in runs) / 60:.1f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in FOOTNOTES)]) + "\n"
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread}"
+
+
+def _significance(iser: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> str:
+    """p-values over the seeds that both have."""
+    seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
+    if not seeds:
+        return "–"
+    first, second = ([r["outcomes"] for r in runs if r["seed"] in seeds] for runs in (iser, other))
+    return " / ".join(f"{paired_bootstrap(first, second, task):.3f}" for task in (0, 1))
+
+
+def quick_encoder(directory: Path) -> Path:
+    """A tiny BERT with random weights and the bundled model's vocabulary."""
+    tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
+    tokenizer.save_pretrained(directory)
+    BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        architectures=["BertModel"],
+    ).save_pretrained(directory)
+    return directory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=tuple(PROFILES), default="quick")
+    parser.add_argument("--encoder", help="name or directory; required unless the profile is quick")
+    parser.add_argument("--conll04", type=Path, help="directory of SpERT's files; without it, CoNLL04 is left out")
+    parser.add_argument("--datasets", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 for quick, else 0 1 2")
+    parser.add_argument("--output", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--keep_models", action="store_true", help="keep the weights of every run")
+    options = parser.parse_args()
+    directory = options.output / options.profile
+    if options.profile == "quick":
+        options.encoder = options.encoder or quick_encoder(directory / "encoder")
+    elif not options.encoder:
+        parser.error("--encoder is required")
+    seeds = options.seeds or ([0] if options.profile == "quick" else [0, 1, 2])
+    datasets = [name for name in options.datasets if SETTINGS[name]["dataset"] != "conll04" or options.conll04]
+    for name in set(options.datasets) - set(datasets):
+        print(f"{name} is left out: --conll04 does not say where its files are", file=sys.stderr)
+    for seed in seeds:
+        for dataset in datasets:
+            for system in options.systems:
+                run(dataset, system, seed, directory / dataset / system / f"seed-{seed}", options)
+                results = [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*/result.json"))]
+                if results:
+                    (directory / "tables.md").write_text(tables(results), encoding="utf-8")
+    print((directory / "tables.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
