@@ -207,6 +207,8 @@ class IserForJointExtraction(IserPreTrainedModel):
         """
         encoder_config = AutoConfig.from_pretrained(encoder)
         tokenizer = AutoTokenizer.from_pretrained(encoder)
+        if Path(encoder).is_dir():  # A checkpoint says nothing of the machine it was made on.
+            encoder_config._name_or_path = ""
         config_fields.setdefault("max_tokens", None)
         config = IserConfig(
             encoder_config=encoder_config,

@@ -1,0 +1,42 @@
+"""
+Turn the run of `recipe.yaml` into the bundled model: float16 weights, no code (the package around it has the code).
+
+    python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 \
+        --corpus datasets_scripts/ch_ddi/data/train.jsonl
+    python train.py recipes/default_model/recipe.yaml
+    python recipes/default_model/export.py runs/default_model modeling_iser/default_model --card CARD
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from modeling_iser import IserForJointExtraction
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--card", type=Path, default=Path(__file__).with_name("card.md"), help="the model card")
+    arguments = parser.parse_args()
+    model = IserForJointExtraction.from_pretrained(arguments.run, dtype=torch.float32)
+    shutil.rmtree(arguments.output, ignore_errors=True)
+    model.half().save_pretrained(arguments.output)
+    for code in arguments.output.glob("*.py"):
+        code.unlink()
+    path = arguments.output / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("auto_map", None)
+    config["encoder_config"].pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copy(arguments.card, arguments.output / "README.md")
+
+
+if __name__ == "__main__":
+    main()
