@@ -87,7 +87,7 @@ class Settings:
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
     fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
-    proposal_threshold: float = setting(0.01, "First-pass score a span needs for its context to be looked at; 0: none.")
+    proposal_threshold: float = setting(0.1, "First-pass score a span needs for its context to be looked at; 0: none.")
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
     relation_threshold: float = setting(0.4, "Score from which a relation holds.")

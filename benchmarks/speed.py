@@ -1,11 +1,12 @@
 """
 Speed and memory of extraction and training, beside the encoder alone and SpERT.
 
-    python benchmarks/speed.py [--conll04 DIR] [--encoder DIR] [--output speed.md]
+    python -m benchmarks.speed --encoder DIR [--conll04 DIR --spert CHECKPOINT --iser CHECKPOINT] [--output speed.md]
 
 Every row of a table is measured in the same run, one process a row, so that the peak memory is the row's own.
-Proposals are timed at the share of spans that a trained model lets pass (`--passing`), by shifting the bias of
-an untrained one.
+Trained checkpoints find as many entities and let as many spans pass as in real use. The other parts have random
+weights: they find no entities, and the bias of the proposals is shifted until the share `--passing` of the spans
+passes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from transformers import AutoConfig
 from benchmarks.literal import make_literal
 from modeling_iser import VARIANTS, IserCollator, IserForJointExtraction, prepare_sentences
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
+from modeling_iser.modeling_iser import word_states
 from modeling_iser.spans_iser import enumerate_spans
 
 
@@ -63,28 +65,37 @@ def conll04_documents(directory: Path) -> list[dict[str, Any]]:
 
 
 def build_model(system: str, arguments: argparse.Namespace, width: int) -> IserForJointExtraction:
-    """The system on the encoder, with random weights above it."""
+    """The system: the trained checkpoint where one is given, or the encoder with random weights above it."""
     torch.manual_seed(0)
-    variant = VARIANTS["spert" if system in ("encoder alone", "SpERT") else "iser"]
-    threshold = 0.01 if system == "ISER proposals" else 0.0
-    model = IserForJointExtraction.from_encoder(
-        arguments.encoder, ENTITY_TYPES, RELATION_TYPES, max_span_width=width, proposal_threshold=threshold, **variant
-    )
-    with torch.no_grad():  # Few entities, as a trained model finds.
-        model.entity_classifier.bias[0] = 4.0
+    spert = system in ("encoder alone", "SpERT")
+    threshold = 0.1 if system == "ISER proposals" else 0.0
+    checkpoint = arguments.spert if spert else arguments.iser
+    if checkpoint and arguments.input == "conll04":
+        model = IserForJointExtraction.from_pretrained(checkpoint, dtype=torch.float32)
+        model.config.proposal_threshold = threshold
+        if threshold == 0:
+            model.proposal_classifier = None
+    else:
+        model = IserForJointExtraction.from_encoder(
+            arguments.encoder,
+            ENTITY_TYPES,
+            RELATION_TYPES,
+            max_span_width=width,
+            proposal_threshold=threshold,
+            **VARIANTS["spert" if spert else "iser"],
+        )
+        with torch.no_grad():  # An untrained classifier would take thousands of spans for entities.
+            model.entity_classifier.bias[0] = 4.0
     return (make_literal(model) if system == "ISER literal" else model).to(arguments.device)
 
 
+@torch.no_grad()
 def calibrate(model: IserForJointExtraction, batch: dict[str, torch.Tensor], share: float) -> None:
     """Shift the proposals' bias until the share of candidate spans passes."""
-    with torch.no_grad():
-        encoded = model.iser(**batch)
-        from modeling_iser.modeling_iser import word_states
-
-        states = word_states(encoded, batch["num_words"])
-        spans = enumerate_spans(batch["num_words"], model.config.max_span_width)
-        logits = model.score_proposals(model.span_features(states, spans)).float()
-        model.proposal_classifier.bias += model.proposal_logit_threshold - torch.quantile(logits, 1 - share).item()
+    states = word_states(model.iser(**batch), batch["num_words"])
+    spans = enumerate_spans(batch["num_words"], model.config.max_span_width)
+    logits = model.score_proposals(model.span_features(states, spans)).float()
+    model.proposal_classifier.bias += model.proposal_logit_threshold - torch.quantile(logits, 1 - share).item()
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         return {name: tensor.to(arguments.device) for name, tensor in batch.items()}
 
     middle = on_device(encode_sentences([tokens[i] for i in order[len(order) // 2 :][:8]], model.tokenizer))
-    if arguments.system == "ISER proposals":
+    if arguments.system == "ISER proposals" and not (arguments.iser and arguments.input == "conll04"):
         calibrate(model, middle, arguments.passing)
 
     def extract() -> None:
@@ -130,8 +141,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     row: dict[str, Any] = {"system": arguments.system}
     with autocast:
-        with torch.no_grad():
-            model(**middle) if arguments.system != "encoder alone" else None
+        with torch.no_grad():  # The first call is slow.
+            model(**middle)
         row["sentences_per_second"] = len(sentences) / min(timed(extract) for _ in range(arguments.repeats))
         if arguments.train:
             prepared, _ = prepare_sentences(documents, model.tokenizer, model.config)
@@ -212,13 +223,15 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--passing", type=float, default=0.05, help="share of candidate spans that pass the proposals")
+    parser.add_argument("--passing", type=float, default=0.02, help="share of candidate spans that pass the proposals")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch_sizes", type=int, nargs="*", default=[1, 8, 32])
     parser.add_argument("--systems", nargs="*", default=list(SYSTEMS))
     parser.add_argument("--parts", nargs="*", default=["conll04", "chinese", "sweep"])
     parser.add_argument("--documents", type=int, default=231, help="sentences of a table")
+    parser.add_argument("--spert", help="checkpoint trained on CoNLL04 as SpERT: its weights serve the CoNLL04 part")
+    parser.add_argument("--iser", help="the same of ISER")
     for name in ("system", "input"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     for name in ("length", "width", "batch_size"):
@@ -233,14 +246,14 @@ def main() -> None:
 
     common = {
         name: getattr(arguments, name)
-        for name in ("encoder", "device", "bf16", "threads", "passing", "repeats", "steps", "conll04")
+        for name in ("encoder", "device", "bf16", "threads", "passing", "repeats", "steps", "conll04", "spert", "iser")
     }
     encoder = AutoConfig.from_pretrained(arguments.encoder)
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} CPU threads"
     tables = [
         f"Encoder: {encoder.model_type}, {encoder.num_hidden_layers} layers of {encoder.hidden_size}. "
         f"Machine: {device}, {platform.machine()}, torch {torch.__version__}, {'bf16' if arguments.bf16 else 'fp32'}. "
-        f"Proposals pass {arguments.passing:.0%} of the candidate spans.\n"
+        f"With random weights, {arguments.passing:.0%} of the candidate spans pass the proposals.\n"
     ]
     jobs: list[tuple[str, dict[str, Any]]] = []
     for part in arguments.parts:

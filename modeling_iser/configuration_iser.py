@@ -87,7 +87,7 @@ class IserConfig(PretrainedConfig):
         projection_activation: str = "none",
         fusion_residual: bool = True,
         span_context: str = "sea",
-        proposal_threshold: float = 0.01,
+        proposal_threshold: float = 0.1,
         context_attention_heads: int = 8,
         relation_context: str = "local",
         dropout: float = 0.1,

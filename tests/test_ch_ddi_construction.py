@@ -21,7 +21,7 @@ from datasets_scripts.ch_ddi import agreement, baselines, checks, statistics
 from datasets_scripts.ch_ddi.__main__ import main
 from datasets_scripts.ch_ddi.annotations import FORMATS, from_names, read_all, to_names, write_sentences
 from datasets_scripts.ch_ddi.builder import SHIPPED
-from datasets_scripts.ch_ddi.corpus import read_corpus, split_corpus
+from datasets_scripts.ch_ddi.corpus import choose_test_drugs, read_corpus, split_corpus
 from datasets_scripts.ch_ddi.leaflets import (
     Leaflet,
     interaction_section,
@@ -92,6 +92,35 @@ def test_the_papers_example_from_raw_text_to_json_line(tmp_path: Path) -> None:
     assert main([*build, "--check"]) == 0
     (data / "train.jsonl").write_text("{}", encoding="utf-8")
     assert main([*build, "--check"]) == 1
+
+
+def test_a_mended_annotation_moves_no_leaflet(tmp_path: Path) -> None:
+    raw, annotations = write_corpus(tmp_path)
+    data = tmp_path / "data"
+    build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(data)]
+
+    def test_split() -> list[str]:
+        assert main(build) == 0
+        return [json.loads(line)["text"] for line in (data / "test.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    before = test_split()
+    chosen = before[0].partition("@")[0]
+    for file in annotations.glob("*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            line["relations"] = [] if line["text"].startswith(chosen) else line["relations"]
+        file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert test_split() == before
+    (tmp_path / "test_drugs.txt").unlink()
+    assert test_split() != before
+
+
+def test_the_test_drugs_must_have_leaflets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, annotations = write_corpus(tmp_path)
+    (tmp_path / "test_drugs.txt").write_text("不存在片\n", encoding="utf-8")
+    build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(tmp_path / "data")]
+    assert main(build) == 1
+    assert "不存在片" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -349,7 +378,7 @@ def write_corpus(directory: Path, count: int = 20) -> tuple[Path, Path]:
 
 def test_the_split_goes_by_leaflet_and_keeps_the_proportions(tmp_path: Path) -> None:
     corpus = read_corpus(*write_corpus(tmp_path))
-    splits = split_corpus(corpus)
+    splits = split_corpus(corpus, choose_test_drugs(corpus))
     leaflets = {name: {sentence.leaflet for sentence in part} for name, part in splits.items()}
     assert leaflets["train"].isdisjoint(leaflets["test"])
     assert len(leaflets["test"]) == 8
@@ -358,14 +387,13 @@ def test_the_split_goes_by_leaflet_and_keeps_the_proportions(tmp_path: Path) -> 
     for relation in CH_DDI_RELATION_TYPES:
         share = counts["test"][relation] / (counts["test"][relation] + counts["train"][relation])
         assert 0.1 < share < 0.3
-    assert split_corpus(corpus[::-1])["test"][0].leaflet in leaflets["test"]
+    assert choose_test_drugs(corpus[::-1]) == choose_test_drugs(corpus)
     assert sum(map(len, splits.values())) == sum(len(item.sentences) for item in corpus)
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "reason"),
     [
-        ("raw/高血压.txt", "# 药品: 高血压药1片", "# 药品: 高血压药0片", "高血压药0片 has a leaflet in"),
         ("raw/高血压.txt", "【药物相互作用】", "【用法】", "has no heading"),
         ("raw/高血压.txt", "# 疾病", "# 病", "unknown header"),
         ("annotations/高血压.jsonl", "@", "@@", "is expected here"),
@@ -476,7 +504,8 @@ def test_kappa_is_that_of_scikit_learn(labels: list[tuple[str, str]]) -> None:
 
 
 def test_statistics_and_baselines(tmp_path: Path) -> None:
-    splits = split_corpus(read_corpus(*write_corpus(tmp_path)))
+    corpus = read_corpus(*write_corpus(tmp_path))
+    splits = split_corpus(corpus, choose_test_drugs(corpus))
     table = statistics.statistics(splits)
     relations = sum(len(sentence.relations) for sentence in splits["train"])
     drugs = sum(len(sentence.entities) for sentence in splits["train"])
@@ -524,7 +553,7 @@ class TestShippedCorpus:
         assert len(corpus) >= 150
         assert {item.leaflet.disease for item in corpus} == {"冠心病", "慢阻肺", "糖尿病", "高血压", "骨质疏松"}
         assert all(item.leaflet.source for item in corpus)
-        splits = split_corpus(corpus)
+        splits = split_corpus(corpus, (CORPUS / "test_drugs.txt").read_text(encoding="utf-8").splitlines())
         assert sum(map(len, splits.values())) >= 800
         counts = {name: statistics.relation_counts(part) for name, part in splits.items()}
         assert counts["train"]["加成"] >= 30

@@ -18,7 +18,7 @@ from ..documents import BrokenRecord
 from . import agreement, baselines, checks, statistics
 from .annotations import FORMATS, read_all, write_sentences
 from .builder import SHIPPED, find_files
-from .corpus import read_corpus, split_corpus
+from .corpus import choose_test_drugs, read_corpus, split_corpus
 from .leaflets import prompted_sentences, read_leaflets
 from .records import AnnotatedSentence
 
@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("build", help="raw leaflets and annotations → training and test split")
     command.add_argument("--raw", type=Path, default=HERE / "raw", help="directory of raw leaflets")
     command.add_argument("--annotations", type=Path, default=HERE / "annotations", help="directory of annotations")
+    command.add_argument(
+        "--test-drugs",
+        type=Path,
+        help="the drugs whose leaflets are the test split, one a line (default: test_drugs.txt beside the raw leaflets); "
+        "they are chosen, and written there, if the file is missing",
+    )
     command.add_argument("--output", type=Path, default=SHIPPED, help="directory of train.jsonl and test.jsonl")
     command.add_argument("--check", action="store_true", help="write nothing; exit code 1 unless the files are equal")
     command.set_defaults(run=_build)
@@ -115,7 +121,16 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    splits = split_corpus(read_corpus(options.raw, options.annotations))
+    corpus = read_corpus(options.raw, options.annotations)
+    # The choice is kept: a mended annotation must not move a leaflet from one split to the other.
+    chosen = options.test_drugs or options.raw.parent / "test_drugs.txt"
+    if chosen.is_file():
+        test_drugs = chosen.read_text(encoding="utf-8").splitlines()
+    else:
+        test_drugs = choose_test_drugs(corpus)
+        if not options.check:
+            chosen.write_text("".join(f"{drug}\n" for drug in test_drugs), encoding="utf-8", newline="\n")
+    splits = split_corpus(corpus, test_drugs)
     different = 0
     for name, sentences in splits.items():
         path = options.output / f"{name}.jsonl"

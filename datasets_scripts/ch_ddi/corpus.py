@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .records import CH_DDI_RELATION_TYPES, AnnotatedSentence
 
 
 TEST_SHARE = 0.2
-"""Share of the leaflets, and of every relation, that goes to the test split (the paper: 147 of 732 sentences)."""
+"""Share of the drugs, and of every relation, that goes to the test split (the paper: 147 of 732 sentences)."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,19 @@ def read_corpus(raw: Path, annotations: Path) -> list[AnnotatedLeaflet]:
     """
     The leaflets of `raw/*.txt` with the annotations of `annotations/*.jsonl`, file by file.
 
-    An annotation file has one line for each sentence that the segmentation finds, in the same order.
+    An annotation file has one line for each sentence that the segmentation finds, in the same order. A drug may have
+    several leaflets, as it has from several manufacturers.
 
     Raises:
         FileNotFoundError: where there is no raw file, or no annotation file of its name.
         BrokenRecordError: for a leaflet or annotation that is broken, sentences without annotation or annotations
-            without sentence, and a drug that has two leaflets. All problems of the corpus are named together.
+            without sentence. All problems of the corpus are named together.
     """
     files = sorted(raw.glob("*.txt"))
     if not files:
         raise FileNotFoundError(f"{raw} holds no raw leaflets (*.txt).")
     corpus: list[AnnotatedLeaflet] = []
     broken: list[BrokenRecord] = []
-    seen: dict[str, Leaflet] = {}
     for file in files:
         annotated, problems = read_all(annotations / f"{file.stem}.jsonl", "names")
         broken += problems
@@ -56,12 +57,6 @@ def read_corpus(raw: Path, annotations: Path) -> list[AnnotatedLeaflet]:
                 broken.append(leaflet)
                 continue
             place = f"line {leaflet.line}"
-            if leaflet.drug in seen:
-                first = seen[leaflet.drug]
-                broken.append(
-                    BrokenRecord(leaflet.file, place, f"{leaflet.drug} has a leaflet in {first.file}:{first.line} too.")
-                )
-            seen.setdefault(leaflet.drug, leaflet)
             try:
                 texts = prompted_sentences(leaflet)
             except ValueError as error:
@@ -89,33 +84,51 @@ def _errors(broken: list[BrokenRecord]) -> BrokenRecordError:
     return BrokenRecordError("\n".join(map(str, broken)))
 
 
-def split_corpus(corpus: list[AnnotatedLeaflet]) -> dict[str, list[AnnotatedSentence]]:
+def split_corpus(corpus: list[AnnotatedLeaflet], test_drugs: Collection[str]) -> dict[str, list[AnnotatedSentence]]:
     """
-    The sentences of the training and of the test split; a leaflet is in one of them only.
+    The sentences of the training and of the test split: the leaflets of the test drugs, and all others.
 
-    The diseases take turns. The one whose turn it is gives the leaflet that brings the relations of the test split
-    nearest to `TEST_SHARE` of all (sum of squared differences, each divided by the relation's frequency), until that
-    share of its leaflets is in the test split. Ties go by the SHA-256 of the drug's name.
+    Raises:
+        ValueError: for a test drug that has no leaflet.
     """
-    by_disease: dict[str, list[AnnotatedLeaflet]] = {}
-    for item in sorted(corpus, key=lambda item: hashlib.sha256(item.leaflet.drug.encode()).hexdigest()):
-        by_disease.setdefault(item.leaflet.disease, []).append(item)
+    if missing := sorted(set(test_drugs) - {item.leaflet.drug for item in corpus}):
+        raise ValueError(f"No leaflet for these drugs of the test split: {', '.join(missing)}.")
+    splits: dict[str, list[AnnotatedSentence]] = {"train": [], "test": []}
+    for item in corpus:
+        splits["test" if item.leaflet.drug in test_drugs else "train"] += item.sentences
+    return splits
+
+
+def choose_test_drugs(corpus: list[AnnotatedLeaflet]) -> list[str]:
+    """
+    The drugs whose leaflets make the test split of a new corpus.
+
+    The diseases take turns. The one whose turn it is gives the drug that brings the relations of the test split
+    nearest to `TEST_SHARE` of all (sum of squared differences, each divided by the relation's frequency), until that
+    share of its drugs is in the test split. Ties go by the SHA-256 of the drug's name. A drug counts for the disease of
+    its first leaflet.
+    """
+    relations: dict[str, Counter[str]] = {}
+    by_disease: dict[str, list[str]] = {}
+    for item in corpus:
+        if item.leaflet.drug not in relations:
+            relations[item.leaflet.drug] = Counter()
+            by_disease.setdefault(item.leaflet.disease, []).append(item.leaflet.drug)
+        relations[item.leaflet.drug] += item.relations
+    for drugs in by_disease.values():
+        drugs.sort(key=lambda drug: hashlib.sha256(drug.encode()).hexdigest())
     diseases = sorted(by_disease)
     wanted = {disease: round(TEST_SHARE * len(by_disease[disease])) for disease in diseases}
     rounds = [disease for turn in range(max(wanted.values())) for disease in diseases if turn < wanted[disease]]
-    total = sum((item.relations for item in corpus), Counter[str]())
+    total = sum(relations.values(), Counter[str]())
     counts: Counter[str] = Counter()
-    test: set[str] = set()
+    test: list[str] = []
     for turn, disease in enumerate(rounds, 1):
         goal = {relation: TEST_SHARE * turn / len(rounds) * total[relation] for relation in CH_DDI_RELATION_TYPES}
-        left = [item for item in by_disease[disease] if item.leaflet.drug not in test]
+        left = [drug for drug in by_disease[disease] if drug not in test]
         distances = [
-            sum((counts[r] + item.relations[r] - goal[r]) ** 2 / total[r] for r in goal if total[r]) for item in left
+            sum((counts[r] + relations[drug][r] - goal[r]) ** 2 / total[r] for r in goal if total[r]) for drug in left
         ]
-        chosen = left[distances.index(min(distances))]
-        test.add(chosen.leaflet.drug)
-        counts += chosen.relations
-    splits: dict[str, list[AnnotatedSentence]] = {"train": [], "test": []}
-    for item in corpus:
-        splits["test" if item.leaflet.drug in test else "train"] += item.sentences
-    return splits
+        test.append(left[distances.index(min(distances))])
+        counts += relations[test[-1]]
+    return test
