@@ -37,9 +37,16 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from datasets_scripts import load_ch_ddi, load_conll04
-from modeling_iser import VARIANTS, DdiExtractionPipeline, IserCollator, IserForJointExtraction, prepare_sentences
+from modeling_iser import (
+    VARIANTS,
+    DdiExtractionPipeline,
+    IserCollator,
+    IserForJointExtraction,
+    MentionReplacement,
+    prepare_sentences,
+)
 from modeling_iser.card_iser import model_card
-from modeling_iser.collation_iser import Sentence
+from modeling_iser.collation_iser import Sentence, max_sentence_tokens
 from modeling_iser.configuration_iser import check_choice
 
 
@@ -104,6 +111,9 @@ class Settings:
     max_gradient_norm: float = setting(1.0, "Gradients are clipped to this norm.")
     negative_spans: int = setting(100, "Negative spans of a sentence.")
     negative_pairs: int = setting(100, "Negative pairs of a sentence.")
+    mention_replacement: float = setting(
+        0.0, "Probability that a mention is replaced by another one of its type, drawn anew in each epoch."
+    )
     mixed_precision: str = setting("no", "no, bf16 or fp16.")
     seed: int = setting(0, "Seed of initial weights, data order, dropout and negative samples.")
 
@@ -135,6 +145,8 @@ class Settings:
         for name in ("evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0.0 <= self.mention_replacement <= 1.0:
+            raise ValueError(f"mention_replacement must lie between 0 and 1, got {self.mention_replacement}.")
         for name in ("warmup_ratio", "validation_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}.")
@@ -556,6 +568,9 @@ def _run_epochs(
     collator = IserCollator(
         bare_model.tokenizer, bare_model.config, settings.negative_spans, settings.negative_pairs, settings.seed
     )
+    if settings.mention_replacement:
+        max_tokens = max_sentence_tokens(bare_model.tokenizer, bare_model.config)
+        collator.replacement = MentionReplacement(sentences, settings.mention_replacement, max_tokens)
     documents_per_step = settings.batch_size * accelerator.num_processes * settings.gradient_accumulation_steps
     steps_per_epoch = math.ceil(len(sentences) / documents_per_step)
     total_steps = settings.num_epochs * steps_per_epoch

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .collation_iser import IserCollator, prepare_sentences
+from .collation_iser import IserCollator, MentionReplacement, prepare_sentences
 from .configuration_iser import VARIANTS, IserConfig
 from .modeling_iser import IserForJointExtraction, IserModel, IserModelOutput, IserOutput
 from .pipeline_iser import DdiExtractionPipeline
@@ -42,6 +42,7 @@ __all__ = [
     "IserModel",
     "IserModelOutput",
     "IserOutput",
+    "MentionReplacement",
     "prepare_sentences",
     "write_html",
 ]

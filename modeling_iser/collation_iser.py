@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +117,11 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[
     return ids[:first], ids[last:]
 
 
+def max_sentence_tokens(tokenizer: PreTrainedTokenizerBase, config: IserConfig) -> int:
+    """Most subword tokens of a sentence, without special tokens."""
+    return config.max_position_embeddings - sum(map(len, special_tokens(tokenizer)))
+
+
 def prepare_sentences(
     documents: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, config: IserConfig
 ) -> tuple[list[Sentence], PreparationReport]:
@@ -126,7 +132,7 @@ def prepare_sentences(
         ValueError: for a label that the configuration does not list, or offsets outside the document.
     """
     documents = list(documents)
-    limit = config.max_position_embeddings - sum(map(len, special_tokens(tokenizer)))
+    limit = max_sentence_tokens(tokenizer, config)
     report = PreparationReport(documents=len(documents))
     sentences: list[Sentence] = []
     tokenized = tokenize_words(tokenizer, [document["tokens"] for document in documents])
@@ -240,6 +246,60 @@ def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     return torch.tensor([[*row, *([value] * (longest - len(row)))] for row in rows], dtype=torch.long)
 
 
+class MentionReplacement:
+    """
+    Training sentences with some mentions replaced by other mentions of the same type (Dai and Adel, 2020).
+
+    The relations stay: what the sentence says of one drug it now says of another. So the model learns relations from
+    the words around the mentions and not from the mentions. A sentence whose mentions overlap, or that would grow
+    beyond the encoder's positions, stays as it is.
+
+    Args:
+        sentences: whose mentions are drawn from, each as often as it occurs.
+        probability: that a mention is replaced; mentions of the same words are replaced together, by the same words.
+        max_tokens: most subword tokens of a sentence, without special tokens.
+    """
+
+    def __init__(self, sentences: Iterable[Sentence], probability: float, max_tokens: int) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"The probability of a mention's replacement must be in [0, 1], got {probability}.")
+        self.probability = probability
+        self.max_tokens = max_tokens
+        self.mentions: dict[int, list[list[list[int]]]] = {}
+        for sentence in sentences:
+            for (start, end), label in sentence.entities.items():
+                self.mentions.setdefault(label, []).append(sentence.word_tokens[start:end])
+
+    def __call__(self, sentence: Sentence, generator: random.Random) -> Sentence:
+        """The sentence with its own draw of replacements."""
+        spans = sorted(sentence.entities)
+        if any(start < end for (_, end), (start, _) in itertools.pairwise(spans)):
+            return sentence
+        replacements: dict[tuple[int, str], list[list[int]]] = {}
+        words: list[list[int]] = []
+        moved: dict[tuple[int, int], tuple[int, int]] = {}
+        done = 0
+        for start, end in spans:
+            label, mention = sentence.entities[start, end], sentence.word_tokens[start:end]
+            key = (label, str(mention))
+            if key not in replacements:
+                replaced = generator.random() < self.probability
+                replacements[key] = generator.choice(self.mentions[label]) if replaced else mention
+            words += sentence.word_tokens[done:start]
+            moved[start, end] = (len(words), len(words) + len(replacements[key]))
+            words += replacements[key]
+            done = end
+        words += sentence.word_tokens[done:]
+        if sum(map(len, words)) > self.max_tokens:
+            return sentence
+        return Sentence(
+            sentence.document_id,
+            words,
+            {moved[span]: label for span, label in sentence.entities.items()},
+            {(moved[head], moved[tail]): types for (head, tail), types in sentence.relations.items()},
+        )
+
+
 @dataclass
 class IserCollator:
     """
@@ -256,6 +316,7 @@ class IserCollator:
         negative_pairs: most negative pairs of a sentence.
         seed: seed of the draw.
         epoch: set it before each epoch, so that every epoch draws anew.
+        replacement: replaces mentions before anything else is drawn.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -264,6 +325,7 @@ class IserCollator:
     negative_pairs: int = 100
     seed: int = 0
     epoch: int = 0
+    replacement: MentionReplacement | None = None
 
     def __post_init__(self) -> None:
         if self.negative_spans < 1 or self.negative_pairs < 0:
@@ -279,6 +341,8 @@ class IserCollator:
             `span_end`, `entity_labels`, shape `(num_spans,)`; `pair_head`, `pair_tail` (indices of spans),
             shape `(num_pairs,)`; `relation_labels`, shape `(num_pairs, num_relation_types)`.
         """
+        if self.replacement is not None:
+            sentences = [self.replacement(sentence, self._random(sentence, "mentions")) for sentence in sentences]
         spans: list[tuple[int, int, int, int]] = []
         pairs: list[tuple[int, int]] = []
         labels: list[set[int]] = []

@@ -18,7 +18,7 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from .card_iser import model_card
-from .collation_iser import encode_sentences, special_tokens, tokenize_words
+from .collation_iser import encode_sentences, max_sentence_tokens, tokenize_words
 from .configuration_iser import IserConfig
 from .decoding_iser import choose_entities, decode_sentences, merge_windows
 from .layers_iser import WordStates, build_fusion, build_relation_context, build_span_context
@@ -433,7 +433,7 @@ class IserForJointExtraction(IserPreTrainedModel):
             relation_threshold = self.config.relation_threshold
         word_tokens = tokenize_words(self.tokenizer, [words for _, words in texts_and_words])
         prompt_tokens = tokenize_words(self.tokenizer, prompt_words)
-        limit = self.config.max_position_embeddings - sum(map(len, special_tokens(self.tokenizer)))
+        limit = max_sentence_tokens(self.tokenizer, self.config)
         windows = []
         for sentence, prompt in zip(word_tokens, prompt_tokens, strict=True):
             room = limit - sum(map(len, prompt))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modeling_iser import IserCollator, IserForJointExtraction, prepare_sentences
-from modeling_iser.collation_iser import encode_sentences, tokenize_words
+from modeling_iser import IserCollator, IserForJointExtraction, MentionReplacement, prepare_sentences
+from modeling_iser.collation_iser import Sentence, encode_sentences, max_sentence_tokens, tokenize_words
 
 from .conftest import DOCUMENTS, ENTITY_TYPES, RELATION_TYPES, document
 
@@ -143,3 +146,86 @@ def test_words_that_the_tokenizer_drops_keep_their_place(model: IserForJointExtr
     assert [batch["input_ids"][0, start:end].tolist() for start, end in rows] == tokens
     (document,) = model.extract([words])
     assert document["tokens"] == words
+
+
+# ---------------------------------------------------------------------------- mention replacement
+
+
+@st.composite
+def sentences_with_mentions(draw: st.DrawFn) -> Sentence:
+    """Mentions (words of tokens from 100 on) between other words, with relations between some of them."""
+    words: list[list[int]] = []
+    entities: dict[tuple[int, int], int] = {}
+    for label in draw(st.lists(st.sampled_from([1, 2]), max_size=5)):
+        words += [[token] for token in draw(st.lists(st.integers(1, 9), max_size=3))]
+        mention = draw(st.lists(st.lists(st.integers(100, 104), max_size=2), min_size=1, max_size=3))
+        entities[len(words), len(words) + len(mention)] = label
+        words += mention
+    words += [[token] for token in draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))]
+    pairs = [(head, tail) for head in entities for tail in entities if head != tail]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+    return Sentence("a", words, entities, {pair: {0} for pair in chosen})
+
+
+@given(st.lists(sentences_with_mentions(), min_size=1, max_size=4), st.integers(), st.sampled_from([0.0, 0.5, 1.0]))
+def test_replacement_changes_mentions_alone(sentences: list[Sentence], seed: int, probability: float) -> None:
+    replacement = MentionReplacement(sentences, probability, max_tokens=1000)
+    known = {
+        (label, str(sentence.word_tokens[start:end]))
+        for sentence in sentences
+        for (start, end), label in sentence.entities.items()
+    }
+
+    def skeleton(sentence: Sentence) -> tuple[Any, ...]:
+        spans = list(sentence.entities)
+        inside = {word for start, end in spans for word in range(start, end)}
+        rest = [word for i, word in enumerate(sentence.word_tokens) if i not in inside]
+        relations = {(spans.index(h), spans.index(t), *types) for (h, t), types in sentence.relations.items()}
+        before = [start - sum(e - s for s, e in spans if s < start) for start, _ in spans]
+        return rest, list(sentence.entities.values()), relations, before
+
+    for sentence in sentences:
+        replaced = replacement(sentence, random.Random(seed))
+        assert skeleton(replaced) == skeleton(sentence)
+        mentions: dict[Any, str] = {}
+        for (old, label), new in zip(sentence.entities.items(), replaced.entities, strict=True):
+            mention = str(replaced.word_tokens[slice(*new)])
+            assert (label, mention) in known
+            assert mentions.setdefault((label, str(sentence.word_tokens[slice(*old)])), mention) == mention
+        if probability == 0:
+            assert replaced == sentence
+
+
+def test_replacement_stays_within_the_encoder_and_leaves_overlaps_alone() -> None:
+    long = Sentence("a", [[1], [100], [101], [102]], {(1, 4): 1})
+    short = Sentence("b", [[1], [103]], {(1, 2): 1})
+    nested = Sentence("c", [[1], [100], [101]], {(1, 3): 1, (2, 3): 1})
+    replacement = MentionReplacement([long], 1.0, max_tokens=3)
+    assert replacement(short, random.Random(0)) == short
+    replacement.max_tokens = 4
+    assert replacement(short, random.Random(0)).word_tokens == long.word_tokens
+    assert replacement(nested, random.Random(0)) == nested
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got 2"):
+        MentionReplacement([long], 2, max_tokens=4)
+
+
+def test_the_collator_draws_replacements_anew_in_each_epoch(model: IserForJointExtraction) -> None:
+    documents = [
+        {
+            "id": str(i),
+            "tokens": ["x", name, "works"],
+            "entities": [{"start": 1, "end": 2, "type": "Peop"}],
+            "relations": [],
+        }
+        for i, name in enumerate(["Ann", "Ben", "Cas", "Dan", "Eve", "Fay"])
+    ]
+    sentences, _ = prepare_sentences(documents, model.tokenizer, model.config)
+    collator = IserCollator(model.tokenizer, model.config, seed=1)
+    collator.replacement = MentionReplacement(sentences, 1.0, max_sentence_tokens(model.tokenizer, model.config))
+
+    def ids(epoch: int) -> str:
+        collator.epoch = epoch
+        return str(collator(sentences)["input_ids"].tolist())
+
+    assert ids(0) == ids(0)
+    assert len({ids(epoch) for epoch in range(4)}) > 1

@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--test-drugs",
         type=Path,
-        help="the drugs whose leaflets are the test split, one a line (default: test_drugs.txt beside the raw leaflets); "
-        "they are chosen, and written there, if the file is missing",
+        help="the drugs whose leaflets are the test split, one a line; if missing, they are chosen and written "
+        "there (default: test_drugs.txt beside the raw leaflets)",
     )
     command.add_argument("--output", type=Path, default=SHIPPED, help="directory of train.jsonl and test.jsonl")
     command.add_argument("--check", action="store_true", help="write nothing; exit code 1 unless the files are equal")

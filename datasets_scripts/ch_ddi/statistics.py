@@ -27,7 +27,9 @@ Splits = Mapping[str, Sequence[AnnotatedSentence]]
 
 def statistics(splits: Splits) -> str:
     """Markdown tables of sentences, drugs and relations for each split, the paper's figures beside."""
-    lines = ["| split | drugs with leaflets | sentences | entities | relations | paper: sentences / entities / relations |"]
+    lines = [
+        "| split | drugs with leaflets | sentences | entities | relations | paper: sentences / entities / relations |"
+    ]
     lines.append("|---|---|---|---|---|---|")
     for name, sentences in splits.items():
         paper = " / ".join(map(str, PAPER_SIZES[name])) if name in PAPER_SIZES else "–"
