@@ -34,7 +34,7 @@ class Extraction(dict[str, Any]):
 
     def to_html(self) -> str:
         """The text with its entities and labelled relation arcs, as an HTML fragment without scripts."""
-        return _picture(self)
+        return _picture(self, _colours([self]))
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -42,6 +42,8 @@ class Extraction(dict[str, Any]):
 
 def write_html(extractions: Iterable[Extraction], path: str | Path, title: str = "ISER") -> None:
     """Write extractions as a self-contained HTML page, one below the other, each with a table of its triples."""
+    extractions = list(extractions)
+    colours = _colours(extractions)
     sections = []
     for extraction in extractions:
         rows = "".join(
@@ -50,7 +52,7 @@ def write_html(extractions: Iterable[Extraction], path: str | Path, title: str =
             for t in extraction.triples()
         )
         table = f"<table><tr><th>head</th><th>relation</th><th>tail</th><th>score</th></tr>{rows}</table>"
-        sections.append(f"<section>{extraction.to_html()}{table if rows else ''}</section>")
+        sections.append(f"<section>{_picture(extraction, colours)}{table if rows else ''}</section>")
     style = (
         "body{font-family:sans-serif;max-width:960px;margin:2em auto;color:#111;background:#fff}"
         "section{border-top:1px solid #ddd;padding:1em 0}table{border-collapse:collapse;font-size:15px}"
@@ -114,7 +116,7 @@ class _Lanes:
         return len(lanes) - 1
 
 
-def _picture(extraction: Extraction) -> str:
+def _picture(extraction: Extraction, colours: dict[str, str]) -> str:
     # The leaflet's drug does not stand in the text; the picture shows it before the text.
     drug = extraction.get("drug")
     before = f"{drug['text']} │ " if drug else ""
@@ -126,7 +128,6 @@ def _picture(extraction: Extraction) -> str:
             return 0, len(entity["text"])
         return entity["start"] + len(before), entity["end"] + len(before)
 
-    colours = {kind: _COLOURS[i % len(_COLOURS)] for i, kind in enumerate(_kinds(extraction["relations"]))}
     lanes = _Lanes(layout.num_lines)
     arcs = [_arc(relation, layout, lanes, place) for relation in sorted(extraction["relations"], key=_reach(place))]
     tops: list[float] = []
@@ -156,8 +157,10 @@ def _picture(extraction: Extraction) -> str:
     )
 
 
-def _kinds(relations: Sequence[dict[str, Any]]) -> list[str]:
-    return sorted({relation["type"] for relation in relations})
+def _colours(extractions: Sequence[Extraction]) -> dict[str, str]:
+    """A colour for each relation type of a page."""
+    kinds = sorted({relation["type"] for extraction in extractions for relation in extraction["relations"]})
+    return {kind: _COLOURS[i % len(_COLOURS)] for i, kind in enumerate(kinds)}
 
 
 def _reach(place: Any) -> Any:
