@@ -3,11 +3,14 @@ The paper's comparison of systems: runs, tables, significance.
 
     python -m benchmarks.reproduce --profile quick
     python -m benchmarks.reproduce --profile full --encoder bert-base-cased --conll04 DIR --datasets conll04
+    python -m benchmarks.reproduce --profile small --encoder DIR --systems iser --set dropout=0.3
 
-Every run is a directory `OUTPUT/PROFILE/DATASET/SYSTEM/seed-N` with `result.json`: settings, seed, commit, machine,
-scores of every type, time, peak memory, and for each test sentence what the paired bootstrap needs. A run whose result
-is there is not run again, one that was interrupted goes on; several of these commands may share the work, since a
-run belongs to whoever locks it. The tables are written to `OUTPUT/PROFILE/tables.md` from all results that are there.
+Every run is a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with `result.json`: settings, seed, commit,
+machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs; and with
+`documents.json`: what was there and what was found, down to a relation score of 0.01. A run whose result is there is
+not run again, one that was interrupted goes on; several of these commands may share the work, since a run belongs to
+whoever locks it. `--set` changes a single setting of train.py and makes a system of its own. The tables are written to
+`OUTPUT/PROFILE/tables.md` and the figures beside it (`benchmarks/plots.py`), from all results that are there.
 
 `quick` takes minutes on two cores and needs nothing but this repository: random weights, few sentences, few epochs. It
 shows that everything runs, not how good it is. `full` has the paper's 70 epochs. `small` is a budget for a small
@@ -35,6 +38,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig
 
 from benchmarks.paper import FOOTNOTES, PAPER
+from benchmarks.plots import draw_all
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction
 from train import Settings, load_splits, parse_settings, train
 
@@ -69,6 +73,10 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
+
+
+LEAST_SCORE = 0.01
+"""Relations with a lower score are not kept for the sweep of the relation threshold."""
 
 
 def outcomes(references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]]) -> list[list[int]]:
@@ -134,7 +142,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             return
     lock.write_text(f"{platform.node()} {os.getpid()}")
     try:
-        values = {**PROFILES[options.profile], **SETTINGS[dataset], "variant": system, "seed": seed}
+        values = {**PROFILES[options.profile], **SETTINGS[dataset], **options.set, "variant": system, "seed": seed}
         values |= {"encoder": str(options.encoder), "output_dir": str(directory / "run"), "evaluation_batch_size": 16}
         if dataset.startswith("conll04"):
             values["data_dir"] = str(options.conll04)
@@ -144,9 +152,11 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
         scores = train(settings)
         seconds = time.monotonic() - start
         (split,) = scores
+        references, predictions = _documents(settings, directory / "run", split)
         result = {
             "dataset": dataset,
-            "system": system,
+            "encoder": Path(options.encoder).name,
+            "system": _system_name(system, options),
             "seed": seed,
             "settings": values,
             "commit": _commit(),
@@ -155,8 +165,12 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "scores": scores[split],
             "seconds": round(seconds, 1),
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "outcomes": _outcomes(settings, directory / "run", split),
+            "losses": _losses(directory / "run" / "logs"),
+            "outcomes": outcomes(references, above_threshold(predictions, settings.relation_threshold)),
         }
+        (directory / "documents.json").write_text(
+            json.dumps({"references": references, "predictions": predictions}, ensure_ascii=False), encoding="utf-8"
+        )
         temporary = directory / "result.tmp"
         temporary.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
         os.replace(temporary, result_file)
@@ -180,34 +194,58 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _outcomes(settings: Settings, directory: Path, split: str) -> list[list[int]]:
+def _documents(settings: Settings, directory: Path, split: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE`."""
     model = IserForJointExtraction.from_pretrained(directory).eval()
     documents = load_splits(settings)[2][split].to_list()
-    return outcomes(documents, model.extract([document["tokens"] for document in documents], batch_size=16))
+    words = [document["tokens"] for document in documents]
+    found = model.extract(words, batch_size=16, relation_threshold=LEAST_SCORE)
+    sides = []
+    for side in (documents, found):
+        sides.append(
+            [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
+        )
+    return sides[0], sides[1]
+
+
+def above_threshold(documents: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """The documents without the relations whose score is below the threshold."""
+    return [{**d, "relations": [r for r in d["relations"] if r["score"] >= threshold]} for d in documents]
+
+
+def _losses(logs: Path) -> list[tuple[int, float]]:
+    """Training loss at some steps, from the run's TensorBoard files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    points: dict[int, float] = {}
+    for file in sorted(logs.rglob("events.out.tfevents.*")):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        if "loss" in events.Tags()["scalars"]:
+            points |= {event.step: round(event.value, 4) for event in events.Scalars("loss")}
+    return sorted(points.items())
+
+
+def _system_name(system: str, options: argparse.Namespace) -> str:
+    """The system, with the settings that were changed: `iser dropout=0.3`."""
+    return " ".join([system, *(f"{name}={value}" for name, value in sorted(options.set.items()))])
 
 
 def tables(results: Sequence[dict[str, Any]]) -> str:
     """Markdown: for each data set, mean and standard deviation over seeds, the paper's figures and significance."""
     parts = []
-    for dataset in SETTINGS:
-        by_system = {
-            system: sorted(
-                (r for r in results if (r["dataset"], r["system"]) == (dataset, system)), key=lambda r: r["seed"]
-            )
-            for system in SYSTEMS
-        }
-        if not any(by_system.values()):
-            continue
+    for dataset, encoder in sorted({(r["dataset"], r["encoder"]) for r in results}):
+        here = [r for r in results if (r["dataset"], r["encoder"]) == (dataset, encoder)]
+        names = sorted({r["system"] for r in here}, key=lambda name: (SYSTEMS.index(name.split()[0]), name))
+        by_system = {name: sorted((r for r in here if r["system"] == name), key=lambda r: r["seed"]) for name in names}
         lines = [
-            f"### {dataset}",
+            f"### {dataset}, {encoder}",
             "",
             "| system | seeds | entity F1 | relation F1 | paper: entity / relation "
             "| ISER better: p entity / p relation | minutes |",
             "|---|---|---|---|---|---|---|",
         ]
         for system, runs in by_system.items():
-            if not runs:
-                continue
             rows = [r["outcomes"] for r in runs]
             paper = PAPER.get(dataset, {}).get(system)
             cells = [
@@ -215,7 +253,7 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
                 str(len(runs)),
                 *(_mean([f1(row, task) for row in rows]) for task in (0, 1)),
                 f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "–",
-                _significance(by_system["iser"], runs) if system != "iser" else "–",
+                _significance(by_system.get("iser", []), runs) if system != "iser" else "–",
                 f"{statistics.fmean(r['seconds'] for r in runs) / 60:.1f}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
@@ -260,9 +298,13 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 for quick, else 0 1 2")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.py to change in all these runs"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--keep_models", action="store_true", help="keep the weights of every run")
     options = parser.parse_args()
+    options.set = dict(part.split("=", 1) for part in options.set)
     directory = options.output / options.profile
     if options.profile == "quick":
         options.encoder = options.encoder or quick_encoder(directory / "encoder")
@@ -275,10 +317,15 @@ def main() -> None:
     for seed in seeds:
         for dataset in datasets:
             for system in options.systems:
-                run(dataset, system, seed, directory / dataset / system / f"seed-{seed}", options)
-                results = [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*/result.json"))]
+                place = directory / dataset / Path(options.encoder).name / _system_name(system, options)
+                run(dataset, system, seed, place / f"seed-{seed}", options)
+                results = [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*/*/result.json"))]
                 if results:
                     (directory / "tables.md").write_text(tables(results), encoding="utf-8")
+    try:
+        draw_all(directory)
+    except ImportError as error:
+        print(f"No figures: {error}. The extra `figures` has what they need.", file=sys.stderr)
     print((directory / "tables.md").read_text(encoding="utf-8"))
 
 

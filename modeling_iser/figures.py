@@ -61,7 +61,7 @@ def attention_heatmap(model: IserForJointExtraction, text: str, path: str | Path
     size = max(3.0, 0.24 * len(words))
     figure = Figure(figsize=(2 * size + 2, size + 1), layout="constrained")
     FigureCanvasAgg(figure)
-    font = _chinese_font()
+    font = chinese_font()
     titles = ("entity states attend to relation states", "relation states attend to entity states")
     for axes, weights, title in zip(figure.subplots(1, 2), (entity, relation), titles, strict=True):
         image = axes.imshow(weights, cmap="Blues", vmin=0)
@@ -72,7 +72,7 @@ def attention_heatmap(model: IserForJointExtraction, text: str, path: str | Path
     figure.savefig(path, dpi=110)
 
 
-def _chinese_font() -> object | None:
+def chinese_font() -> object | None:
     """A font with Chinese characters, from the package that carries one; else matplotlib's own."""
     from importlib.util import find_spec
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import plots
 from benchmarks.paper import PAPER
 from benchmarks.reproduce import SYSTEMS, f1, outcomes, paired_bootstrap, tables
 
 from .conftest import DOCUMENTS
+
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_outcomes_are_those_of_the_metric() -> None:
@@ -54,12 +62,19 @@ def test_f1_by_its_definition(right: int, wrong: int, missed: int) -> None:
 
 def test_tables_name_seeds_and_the_papers_figures() -> None:
     results = [
-        {"dataset": "conll04", "system": system, "seed": seed, "outcomes": rows(right, 30, seed), "seconds": 60}
+        {
+            "dataset": "conll04",
+            "encoder": "bert",
+            "system": system,
+            "seed": seed,
+            "outcomes": rows(right, 30, seed),
+            "seconds": 60,
+        }
         for system, right in (("iser", 0.9), ("spert", 0.5))
         for seed in range(2)
     ]
     text = tables(results[:3])
-    assert "### conll04\n" in text
+    assert "### conll04, bert\n" in text
     (spert,) = [line for line in text.splitlines() if line.startswith("| spert |")]
     cells = [cell.strip() for cell in spert.strip("|").split("|")]
     assert cells[1] == "1"
@@ -69,3 +84,77 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
     assert "±" in next(line for line in text.splitlines() if line.startswith("| iser |"))
     assert "neither gives the printed F1" in text
     assert all(set(figures) == set(SYSTEMS) for figures in PAPER.values())
+
+
+def found(documents: list[dict[str, Any]], score: float = 1.0) -> list[dict[str, Any]]:
+    return [
+        {
+            "words": len(d["tokens"]),
+            "entities": d["entities"],
+            "relations": [{**r, "score": score} for r in d["relations"]],
+        }
+        for d in documents
+    ]
+
+
+def test_scores_by_width_length_and_threshold() -> None:
+    gold = found(DOCUMENTS)
+    for values in plots.scores_by_bucket(gold, gold, 0.4).values():
+        assert set(values) <= {0.0, 100.0}
+        assert 100.0 in values
+    below = plots.scores_by_bucket(gold, found(DOCUMENTS, score=0.3), 0.4)
+    assert set(below["relations by sentence length"]) == {0.0}
+    assert 100.0 in below["entities by sentence length"]
+
+
+def test_confusion_counts_every_gold_and_every_found_label_once() -> None:
+    gold, other = found(DOCUMENTS), found(DOCUMENTS)
+    changed = next(d for d in other if d["entities"])
+    before, changed["entities"] = changed["entities"], [dict(e) for e in changed["entities"]]
+    changed["entities"][0]["type"] = "Other" if before[0]["type"] != "Other" else "Peop"
+    labels, counts = plots.confusion(gold, other, 0.4)["entities"]
+    total = sum(len(plots.spans(d)) for d in gold)
+    assert sum(map(sum, counts)) == total
+    assert sum(counts[i][i] for i in range(len(labels))) == total - 1
+    assert counts[labels.index(before[0]["type"])][labels.index(changed["entities"][0]["type"])] == 1
+    labels, counts = plots.confusion(gold, [{**d, "relations": []} for d in gold], 0.4)["relations"]
+    assert sum(row[-1] for row in counts) == sum(len(plots.triples(d)) for d in gold)
+
+
+def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.reproduce", "--output", str(tmp_path), "--datasets", "ch_ddi"]
+    command += ["--systems", "iser", "--set", "num_epochs=1", "max_train_documents=8", "max_evaluation_documents=4"]
+
+    def reproduce() -> str:
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    first = reproduce()
+    name = "iser max_evaluation_documents=4 max_train_documents=8 num_epochs=1"
+    assert f"| {name} | 1 |" in first
+    run = tmp_path / "quick" / "ch_ddi" / "encoder" / name / "seed-0"
+    changed = (run / "result.json").stat().st_mtime_ns
+    assert not (run / "run").exists()
+    assert len(json.loads((run / "result.json").read_text())["outcomes"]) == 4
+    assert len(json.loads((run / "documents.json").read_text())["predictions"]) == 4
+    assert reproduce() == first
+    assert (run / "result.json").stat().st_mtime_ns == changed
+
+
+def test_figures_from_results(tmp_path: Path) -> None:
+    sides = {"references": found(DOCUMENTS), "predictions": found(DOCUMENTS, 0.5)}
+    for system in ("spert", "iser", "iser dropout=0.3", "lc_to_cls"):
+        run = tmp_path / "conll04" / "bert" / system / "seed-0"
+        run.mkdir(parents=True)
+        (run / "documents.json").write_text(json.dumps(sides))
+        result = {
+            "dataset": "conll04",
+            "encoder": "bert",
+            "system": system,
+            "settings": {},
+            "scores": {"entity_micro_f1": 0.9, "relation_micro_f1": 0.7},
+            "losses": [[10, 1.0], [20, 0.5]],
+        }
+        (run / "result.json").write_text(json.dumps(result))
+    files = plots.draw_all(tmp_path)
+    assert {file.name.removeprefix("conll04-bert-") for file in files} == {f"{name}.png" for name in plots.FIGURES}
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)

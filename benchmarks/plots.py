@@ -1,0 +1,304 @@
+"""
+Figures from the results of `benchmarks.reproduce`, one PNG each; what there are no results for is left out.
+
+    python -m benchmarks.plots runs/reproduce/small
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+
+Run = dict[str, Any]
+THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
+LOCAL_CONTEXTS = ("iser", "lc_to_lc_att", "lc_to_lc_bert", "lc_to_cls", "lc_to_gc", "lc_to_gc_bert")
+BUCKETS = {"span width": (1, 2, 3, 4, 6, 11), "sentence length": (1, 15, 25, 35, 50)}
+"""Lower bounds; the last has no upper bound."""
+
+
+def spans(document: Run) -> set[tuple[int, int, str]]:
+    """Entities as `(start, end, type)`."""
+    return {(e["start"], e["end"], e["type"]) for e in document["entities"]}
+
+
+def triples(document: Run, threshold: float = 0.0) -> set[tuple[tuple[int, int, str], tuple[int, int, str], str]]:
+    """Relations as `(head, tail, type)`, those found only from the threshold on."""
+    places = [(e["start"], e["end"], e["type"]) for e in document["entities"]]
+    return {
+        (places[r["head"]], places[r["tail"]], r["type"])
+        for r in document["relations"]
+        if r.get("score", 1.0) >= threshold
+    }
+
+
+def micro_f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
+    """F1 in percent over `(gold, found)` sets."""
+    right = total = 0
+    for gold, found in pairs:
+        right += len(gold & found)
+        total += len(gold) + len(found)
+    return 200 * right / total if total else 0.0
+
+
+def bucket(value: int, bounds: Sequence[int]) -> int:
+    """Index of the bucket of a value."""
+    return max(index for index, bound in enumerate(bounds) if value >= bound)
+
+
+def scores_by_bucket(references: Sequence[Run], predictions: Sequence[Run], threshold: float) -> dict[str, list[float]]:
+    """Entity F1 by span width, and entity and relation F1 by sentence length in words."""
+    widths: list[list[tuple[set[Any], set[Any]]]] = [[] for _ in BUCKETS["span width"]]
+    lengths: dict[str, list[list[tuple[set[Any], set[Any]]]]] = {
+        task: [[] for _ in BUCKETS["sentence length"]] for task in ("entities", "relations")
+    }
+    for reference, prediction in zip(references, predictions, strict=True):
+        gold, found = spans(reference), spans(prediction)
+        for index in range(len(widths)):
+            at = [{s for s in side if bucket(s[1] - s[0], BUCKETS["span width"]) == index} for side in (gold, found)]
+            widths[index].append((at[0], at[1]))
+        index = bucket(max(1, reference["words"]), BUCKETS["sentence length"])
+        lengths["entities"][index].append((gold, found))
+        lengths["relations"][index].append((triples(reference), triples(prediction, threshold)))
+    return {
+        "entities by span width": [micro_f1(pairs) for pairs in widths],
+        "entities by sentence length": [micro_f1(pairs) for pairs in lengths["entities"]],
+        "relations by sentence length": [micro_f1(pairs) for pairs in lengths["relations"]],
+    }
+
+
+def confusion(
+    references: Sequence[Run], predictions: Sequence[Run], threshold: float
+) -> dict[str, tuple[list[str], list[list[int]]]]:
+    """
+    Confusion matrices of entities (same span) and relations (same head and tail span): labels and counts, rows gold.
+    The label "none" stands for missed (column) and invented (row).
+    """
+    counts: dict[str, dict[tuple[str, str], int]] = {"entities": defaultdict(int), "relations": defaultdict(int)}
+    for reference, prediction in zip(references, predictions, strict=True):
+        for task, key, sides in (
+            ("entities", lambda item: item[:2], (spans(reference), spans(prediction))),
+            (
+                "relations",
+                lambda item: (item[0][:2], item[1][:2]),
+                (triples(reference), triples(prediction, threshold)),
+            ),
+        ):
+            gold, found = (defaultdict(set), defaultdict(set))
+            for labels, side in zip((gold, found), sides, strict=True):
+                for item in side:
+                    labels[key(item)].add(item[-1])
+            for place in gold.keys() | found.keys():
+                for label in gold[place] & found[place]:
+                    counts[task][label, label] += 1
+                missed, invented = sorted(gold[place] - found[place]), sorted(found[place] - gold[place])
+                for index in range(max(len(missed), len(invented))):
+                    row = missed[index] if index < len(missed) else "none"
+                    column = invented[index] if index < len(invented) else "none"
+                    counts[task][row, column] += 1
+    matrices = {}
+    for task, cells in counts.items():
+        labels = [*sorted({label for pair in cells for label in pair} - {"none"}), "none"]
+        matrices[task] = (labels, [[cells.get((row, column), 0) for column in labels] for row in labels])
+    return matrices
+
+
+def draw_all(directory: Path) -> list[Path]:
+    """
+    Draw what the results in a directory of `benchmarks.reproduce` allow.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ImportError: without matplotlib (the extra `figures`).
+    """
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for file in sorted(directory.glob("*/*/*/*/result.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        run["documents"] = file.with_name("documents.json")
+        groups[run["dataset"], run["encoder"]].append(run)
+    written = []
+    for (dataset, encoder), runs in sorted(groups.items()):
+        for name, draw in FIGURES.items():
+            path = directory / f"{dataset}-{encoder}-{name}.png"
+            if draw(runs, path, f"{dataset}, {encoder}"):
+                written.append(path)
+    return written
+
+
+def _figure(columns: int = 1, size: tuple[float, float] = (6.4, 4.2)) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] * columns, size[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def _documents(run: Run) -> tuple[list[Run], list[Run]]:
+    content = json.loads(run["documents"].read_text(encoding="utf-8"))
+    return content["references"], content["predictions"]
+
+
+def _threshold(run: Run) -> float:
+    return float(run["settings"].get("relation_threshold", 0.4))
+
+
+def _by_system(runs: Sequence[Run], names: Iterable[str] | None = None) -> dict[str, list[Run]]:
+    systems: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        systems[run["system"]].append(run)
+    return {name: systems[name] for name in (names if names is not None else sorted(systems)) if name in systems}
+
+
+def _mean_f1(runs: Sequence[Run], task: str) -> float:
+    return statistics.fmean(100 * run["scores"][f"{task}_micro_f1"] for run in runs)
+
+
+def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """F1 of ISER over the dropout of runs with `--set dropout=…`."""
+    points: dict[float, list[Run]] = defaultdict(list)
+    for run in runs:
+        if match := re.fullmatch(r"iser(?: dropout=([\d.]+))?", run["system"]):
+            points[float(match[1] or 0.1)].append(run)
+    if len(points) < 2:
+        return False
+    figure, (axes,) = _figure()
+    for task in ("entity", "relation"):
+        axes.plot(sorted(points), [_mean_f1(points[value], task) for value in sorted(points)], marker="o", label=task)
+    axes.set(xlabel="dropout", ylabel="micro F1 (%)", title=f"ISER by dropout: {title}")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def threshold_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """Relation F1 over the relation threshold, of ISER and SpERT."""
+    figure, (axes,) = _figure()
+    systems = _by_system(runs, ("iser", "spert"))
+    for name, members in systems.items():
+        sides = [_documents(run) for run in members]
+        curve = [
+            statistics.fmean(
+                micro_f1((triples(r), triples(p, threshold)) for r, p in zip(*side, strict=True)) for side in sides
+            )
+            for threshold in THRESHOLDS
+        ]
+        axes.plot(THRESHOLDS, curve, marker=".", label=name)
+    axes.set(xlabel="relation threshold", ylabel="relation micro F1 (%)", title=title)
+    axes.legend()
+    if systems:
+        figure.savefig(path, dpi=120)
+    return bool(systems)
+
+
+def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """Relation F1 with each relation context of the paper."""
+    systems = _by_system(runs, LOCAL_CONTEXTS)
+    if len(systems) < 2:
+        return False
+    figure, (axes,) = _figure()
+    values = [_mean_f1(members, "relation") for members in systems.values()]
+    axes.bar_label(axes.bar(list(systems), values), fmt="%.1f")
+    axes.tick_params(axis="x", rotation=30)
+    axes.set(ylabel="relation micro F1 (%)", title=f"Relation context: {title}")
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """Training loss over the steps, mean over the seeds."""
+    figure, (axes,) = _figure()
+    drawn = False
+    for name, members in _by_system(runs).items():
+        by_step: dict[int, list[float]] = defaultdict(list)
+        for run in members:
+            for step, loss in run.get("losses", []):
+                by_step[step].append(loss)
+        if by_step:
+            drawn = True
+            axes.plot(sorted(by_step), [statistics.fmean(by_step[step]) for step in sorted(by_step)], label=name, lw=1)
+    axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
+    if drawn:
+        axes.legend(fontsize="small")
+        figure.savefig(path, dpi=120)
+    return drawn
+
+
+def widths_and_lengths(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """Scores by span width and by sentence length, mean over the seeds."""
+    systems = _by_system(runs, ("iser", "spert"))
+    if not systems:
+        return False
+    panels = ("entities by span width", "entities by sentence length", "relations by sentence length")
+    figure, all_axes = _figure(3, (4.6, 3.8))
+    for name, members in systems.items():
+        scores = [scores_by_bucket(*_documents(run), _threshold(run)) for run in members]
+        for panel, axes in zip(panels, all_axes, strict=True):
+            bounds = BUCKETS[panel.split(" by ")[1]]
+            labels = [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in pairwise(bounds)]
+            values = [statistics.fmean(column) for column in zip(*(score[panel] for score in scores), strict=True)]
+            axes.plot([*labels, f"{bounds[-1]}+"], values, marker="o", label=name)
+            axes.set(title=panel, xlabel="words", ylabel="micro F1 (%)")
+    all_axes[0].legend()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """Confusion of ISER's entities and relations, all seeds together."""
+    from modeling_iser.figures import chinese_font
+
+    members = _by_system(runs, ("iser",)).get("iser", [])
+    if not members:
+        return False
+    sides = [_documents(run) for run in members]
+    matrices = confusion(
+        [d for side in sides for d in side[0]], [d for side in sides for d in side[1]], _threshold(members[0])
+    )
+    figure, all_axes = _figure(2, (5.6, 5.0))
+    font = chinese_font()
+    for (task, (labels, counts)), axes in zip(matrices.items(), all_axes, strict=True):
+        axes.imshow(counts, cmap="Blues")
+        axes.set_xticks(range(len(labels)), labels, fontproperties=font, rotation=45)
+        axes.set_yticks(range(len(labels)), labels, fontproperties=font)
+        highest = max(map(max, counts))
+        for row, line in enumerate(counts):
+            for column, count in enumerate(line):
+                colour = "white" if 2 * count > highest else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
+        axes.set(title=task, xlabel="found", ylabel="gold")
+    figure.suptitle(f"ISER: {title}")
+    figure.savefig(path, dpi=120)
+    return True
+
+
+FIGURES: dict[str, Callable[[Sequence[Run], Path, str], bool]] = {
+    "dropout": dropout_sweep,
+    "threshold": threshold_sweep,
+    "local-context": local_contexts,
+    "losses": learning_curves,
+    "widths-and-lengths": widths_and_lengths,
+    "confusion": confusion_matrices,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    for path in draw_all(parser.parse_args().directory):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
