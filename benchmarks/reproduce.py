@@ -6,11 +6,11 @@ The paper's comparison of systems: runs, tables, significance.
     python -m benchmarks.reproduce --profile small --encoder DIR --systems iser --set dropout=0.3
 
 Every run is a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with `result.json`: settings, seed, commit,
-machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs; and with
-`documents.json`: what was there and what was found, down to a relation score of 0.01. A run whose result is there is
-not run again, one that was interrupted goes on; several of these commands may share the work, since a run belongs to
-whoever locks it. `--set` changes a single setting of train.py and makes a system of its own. The tables are written to
-`OUTPUT/PROFILE/tables.md` and the figures beside it (`benchmarks/plots.py`), from all results that are there.
+machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs;
+and with `documents.json`: what was there and what was found, down to a relation score of 0.01. A run whose result is
+there is not run again, one that was interrupted goes on; several of these commands may share the work, since a run
+belongs to whoever locks it. `--set` changes single settings of train.py and makes a system of its own. The tables are
+written to `OUTPUT/PROFILE/tables.md` and the figures beside it (`benchmarks/plots.py`), from all results there are.
 
 `quick` takes minutes on two cores and needs nothing but this repository: random weights, few sentences, few epochs. It
 shows that everything runs, not how good it is. `full` has the paper's 70 epochs. `small` is a budget for a small

@@ -201,7 +201,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
         return f"{a / b:.2f}" if a and b else "–"
 
     def number(value: float | None, digits: int) -> str:
-        return f"{value:.{digits}f}" if value else "–"
+        return f"{value:.{digits}f}" if value and value >= 0.1 else f"{value:.2g}" if value else "–"
 
     for row in rows:
         speed, steps = row.get("sentences_per_second"), row.get("steps_per_second")
