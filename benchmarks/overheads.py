@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.speed import ENTITY_TYPES, RELATION_TYPES, synthetic_documents
+from benchmarks.speed import ENTITY_TYPES, RELATION_TYPES, calibrate, synthetic_documents
 from modeling_iser import IserCollator, IserForJointExtraction, prepare_sentences
+from modeling_iser.collation_iser import encode_sentences, tokenize_words
 
 
 LIBRARIES = "import torch; from transformers import AutoModel, AutoTokenizer, Pipeline, PreTrainedModel"
@@ -56,6 +57,7 @@ def main() -> None:
     collator = IserCollator(model.tokenizer, model.config)
     batches = [sentences[first : first + 8] for first in range(0, 64, 8)]
     words = [document["tokens"] for document in documents]
+    calibrate(model.eval(), encode_sentences(tokenize_words(model.tokenizer, words[:8]), model.tokenizer), share=0.02)
 
     def step() -> None:
         model(**collator(batches[0])).loss.backward()
