@@ -37,10 +37,10 @@ def random_document(rng: random.Random, name: str) -> dict[str, Any]:
     return {"id": name, "text": " ".join(tokens), "tokens": tokens, "entities": entities, "relations": relations}
 
 
-def median_seconds(run: Callable[[], object]) -> float:
+def median_seconds(run: Callable[[], object], repetitions: int = REPETITIONS) -> float:
     """Median wall-clock time of the repetitions."""
     times = []
-    for _ in range(REPETITIONS):
+    for _ in range(repetitions):
         begin = time.perf_counter()
         run()
         times.append(time.perf_counter() - begin)

@@ -38,7 +38,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig
 
 from benchmarks.paper import FOOTNOTES, PAPER
-from benchmarks.plots import draw_all
+from benchmarks.plots import draw_all, spans, triples
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction
 from train import Settings, load_splits, parse_settings, train
 
@@ -79,17 +79,16 @@ LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
 
 
-def outcomes(references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]]) -> list[list[int]]:
-    """For each sentence `[entities right, found, there, relations right, found, there]`, strict."""
+def outcomes(
+    references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]], threshold: float = 0.0
+) -> list[list[int]]:
+    """
+    For each sentence `[entities right, found, there, relations right, found, there]`, strict; relations are found from
+    the threshold on.
+    """
     rows = []
     for reference, prediction in zip(references, predictions, strict=True):
-        sides = []
-        for document in (reference, prediction):
-            spans = [(e["start"], e["end"], e["type"]) for e in document["entities"]]
-            triples = {(spans[r["head"]], spans[r["tail"]], r["type"]) for r in document["relations"]}
-            sides.append((set(spans), triples))
-        (gold_spans, gold_triples), (spans_found, triples_found) = sides
-        pairs = ((gold_spans, spans_found), (gold_triples, triples_found))
+        pairs = ((spans(reference), spans(prediction)), (triples(reference), triples(prediction, threshold)))
         rows.append([count for gold, found in pairs for count in (len(gold & found), len(found), len(gold))])
     return rows
 
@@ -166,7 +165,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "seconds": round(seconds, 1),
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "losses": _losses(directory / "run" / "logs"),
-            "outcomes": outcomes(references, above_threshold(predictions, settings.relation_threshold)),
+            "outcomes": outcomes(references, predictions, settings.relation_threshold),
         }
         (directory / "documents.json").write_text(
             json.dumps({"references": references, "predictions": predictions}, ensure_ascii=False), encoding="utf-8"
@@ -200,17 +199,11 @@ def _documents(settings: Settings, directory: Path, split: str) -> tuple[list[di
     documents = load_splits(settings)[2][split].to_list()
     words = [document["tokens"] for document in documents]
     found = model.extract(words, batch_size=16, relation_threshold=LEAST_SCORE)
-    sides = []
-    for side in (documents, found):
-        sides.append(
-            [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
-        )
-    return sides[0], sides[1]
-
-
-def above_threshold(documents: Sequence[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
-    """The documents without the relations whose score is below the threshold."""
-    return [{**d, "relations": [r for r in d["relations"] if r["score"] >= threshold]} for d in documents]
+    references, predictions = (
+        [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
+        for side in (documents, found)
+    )
+    return references, predictions
 
 
 def _losses(logs: Path) -> list[tuple[int, float]]:

@@ -64,28 +64,38 @@ def conll04_documents(directory: Path) -> list[dict[str, Any]]:
     return [{"id": str(i), "text": " ".join(r["tokens"]), **r} for i, r in enumerate(records)]
 
 
-def build_model(system: str, arguments: argparse.Namespace, width: int) -> IserForJointExtraction:
-    """The system: the trained checkpoint where one is given, or the encoder with random weights above it."""
+def untrained_model(encoder: str, variant: str, **config_fields: Any) -> IserForJointExtraction:
+    """The system on the encoder, with random weights above it, that finds no entities."""
+    model = IserForJointExtraction.from_encoder(
+        encoder, ENTITY_TYPES, RELATION_TYPES, **config_fields, **VARIANTS[variant]
+    )
+    with torch.no_grad():  # An untrained classifier would take thousands of spans for entities.
+        model.entity_classifier.bias[0] = 4.0
+    return model
+
+
+def checkpoint_of(arguments: argparse.Namespace) -> str | None:
+    """The trained checkpoint of the row's system, where one is given for its input."""
+    if arguments.input != "conll04":
+        return None
+    return arguments.iser if arguments.system.startswith("ISER") else arguments.spert
+
+
+def build_model(arguments: argparse.Namespace) -> IserForJointExtraction:
+    """The row's system: the trained checkpoint where one is given, or the encoder with random weights above it."""
     torch.manual_seed(0)
-    spert = system in ("encoder alone", "SpERT")
+    system = arguments.system
     threshold = 0.1 if system == "ISER proposals" else 0.0
-    checkpoint = arguments.spert if spert else arguments.iser
-    if checkpoint and arguments.input == "conll04":
+    if checkpoint := checkpoint_of(arguments):
         model = IserForJointExtraction.from_pretrained(checkpoint, dtype=torch.float32)
         model.config.proposal_threshold = threshold
         if threshold == 0:
             model.proposal_classifier = None
     else:
-        model = IserForJointExtraction.from_encoder(
-            arguments.encoder,
-            ENTITY_TYPES,
-            RELATION_TYPES,
-            max_span_width=width,
-            proposal_threshold=threshold,
-            **VARIANTS["spert" if spert else "iser"],
+        variant = "iser" if system.startswith("ISER") else "spert"
+        model = untrained_model(
+            arguments.encoder, variant, max_span_width=arguments.width, proposal_threshold=threshold
         )
-        with torch.no_grad():  # An untrained classifier would take thousands of spans for entities.
-            model.entity_classifier.bias[0] = 4.0
     return (make_literal(model) if system == "ISER literal" else model).to(arguments.device)
 
 
@@ -105,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         documents = conll04_documents(arguments.conll04)
     else:
         documents = synthetic_documents(arguments.documents, arguments.length)
-    model = build_model(arguments.system, arguments, arguments.width).eval()
+    model = build_model(arguments).eval()
     autocast = torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.bf16)
     sentences = [document["tokens"] for document in documents][: arguments.documents]
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
@@ -115,7 +125,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         return {name: tensor.to(arguments.device) for name, tensor in batch.items()}
 
     middle = on_device(encode_sentences([tokens[i] for i in order[len(order) // 2 :][:8]], model.tokenizer))
-    if arguments.system == "ISER proposals" and not (arguments.iser and arguments.input == "conll04"):
+    if arguments.system == "ISER proposals" and not checkpoint_of(arguments):
         calibrate(model, middle, arguments.passing)
 
     def extract() -> None:

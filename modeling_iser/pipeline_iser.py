@@ -94,8 +94,8 @@ class DdiExtractionPipeline(Pipeline):
             # Texts of like length share a batch, so that padding costs little.
             order = sorted(range(len(inputs)), key=lambda index: _length(inputs[index]))
             answers = super().__call__([inputs[index] for index in order], **kwargs)
-            places = {index: place for place, index in enumerate(order)}
-            return [answers[places[index]] for index in range(len(inputs))]
+            by_index = dict(zip(order, answers, strict=True))
+            return [by_index[index] for index in range(len(inputs))]
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(

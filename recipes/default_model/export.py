@@ -1,10 +1,11 @@
 """
 Turn the run of `recipe.yaml` into the bundled model: float16 weights, no code (the package around it has the code).
+The model card that the output directory holds is kept.
 
     python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 \
         --corpus datasets_scripts/ch_ddi/data/train.jsonl
     python train.py recipes/default_model/recipe.yaml
-    python recipes/default_model/export.py runs/default_model modeling_iser/default_model --card CARD
+    python recipes/default_model/export.py runs/default_model modeling_iser/default_model
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--card", type=Path, default=Path(__file__).with_name("card.md"), help="the model card")
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.run, dtype=torch.float32)
-    shutil.rmtree(arguments.output, ignore_errors=True)
+    card = (arguments.output / "README.md").read_bytes()
+    shutil.rmtree(arguments.output)
     model.half().save_pretrained(arguments.output)
     for code in arguments.output.glob("*.py"):
         code.unlink()
@@ -35,7 +36,7 @@ def main() -> None:
     config.pop("auto_map", None)
     config["encoder_config"].pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copy(arguments.card, arguments.output / "README.md")
+    (arguments.output / "README.md").write_bytes(card)
 
 
 if __name__ == "__main__":
