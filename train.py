@@ -456,7 +456,8 @@ def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.
         [
             {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
             for (rate, decay), parameters in groups.items()
-        ]
+        ],
+        fused=True,
     )
 
 

@@ -1,9 +1,9 @@
 """
-Make a smaller encoder out of a BERT: its first layers, and the single characters of its vocabulary.
+Make a smaller encoder out of a BERT: its first layers and, with a corpus, a part of its vocabulary.
 
     python recipes/default_model/shrink_encoder.py ENCODER OUTPUT --layers 6 --corpus CORPUS
 
-What stays of the vocabulary: special tokens, single characters (as word starts and continuations), and the longer
+What stays of the vocabulary then: special tokens, single characters (as word starts and continuations), and the longer
 pieces that the corpus uses. Chinese text is read exactly as before; other Latin words fall into more pieces.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
@@ -22,20 +23,33 @@ def main() -> None:
     parser.add_argument("encoder", help="directory or name of a BERT encoder with a WordPiece vocabulary")
     parser.add_argument("output", type=Path)
     parser.add_argument("--layers", type=int, required=True, help="how many layers stay, counted from the embeddings")
-    parser.add_argument("--corpus", type=Path, required=True, help="JSON lines with a text each")
+    parser.add_argument("--corpus", type=Path, help="JSON lines with a text each; without it, the vocabulary stays")
     arguments = parser.parse_args()
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.encoder)
     model = AutoModel.from_pretrained(arguments.encoder, dtype=torch.float32, add_pooling_layer=False)
-    lines = arguments.corpus.read_text(encoding="utf-8").splitlines()
-    used = {token for line in lines for token in tokenizer.tokenize(json.loads(line)["text"])}
+    model.encoder.layer = model.encoder.layer[: arguments.layers]
+    model.config.num_hidden_layers = arguments.layers
+    tokenizer.save_pretrained(arguments.output)
+    if arguments.corpus:
+        lines = arguments.corpus.read_text(encoding="utf-8").splitlines()
+        shrink_vocabulary(model, tokenizer, [json.loads(line)["text"] for line in lines], arguments.output)
+    model.save_pretrained(arguments.output)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{arguments.output}: {model.config.vocab_size} tokens, {arguments.layers} layers, {size} parameters")
+
+
+def shrink_vocabulary(model: Any, tokenizer: Any, texts: list[str], output: Path) -> None:
+    """
+    Take out of the model's embeddings, and of the tokenizer saved in `output`, the tokens that are not needed.
+
+    Raises:
+        ValueError: where a special token would change its id, or a text be read in another way.
+    """
+    used = {token for text in texts for token in tokenizer.tokenize(text)} | set(tokenizer.all_special_tokens)
     vocabulary = tokenizer.get_vocab()
     kept = sorted(
-        (
-            token
-            for token in vocabulary
-            if len(token.removeprefix("##")) == 1 or token in used or token in tokenizer.all_special_tokens
-        ),
+        (token for token in vocabulary if len(token.removeprefix("##")) == 1 or token in used),
         key=vocabulary.__getitem__,
     )
     rows = torch.tensor([vocabulary[token] for token in kept])
@@ -43,26 +57,19 @@ def main() -> None:
     embeddings.weight.data.copy_(model.get_input_embeddings().weight.data[rows])
     model.set_input_embeddings(embeddings)
     model.config.vocab_size = len(kept)
-    model.encoder.layer = model.encoder.layer[: arguments.layers]
-    model.config.num_hidden_layers = arguments.layers
-    model.save_pretrained(arguments.output)
 
     # The special tokens come first in both vocabularies, so that what refers to their ids stays right.
-    tokenizer.save_pretrained(arguments.output)
-    path = arguments.output / "tokenizer.json"
+    path = output / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["model"]["vocab"] = {token: index for index, token in enumerate(kept)}
     for token in content["added_tokens"]:
         if kept.index(token["content"]) != token["id"]:
             raise ValueError(f"{token['content']} does not keep its id {token['id']}.")
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    smaller = AutoTokenizer.from_pretrained(arguments.output)
-    for line in lines:
-        text = json.loads(line)["text"]
+    smaller = AutoTokenizer.from_pretrained(output)
+    for text in texts:
         if smaller.tokenize(text) != tokenizer.tokenize(text):
             raise ValueError(f"The smaller vocabulary reads this text in another way: {text}")
-    size = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{arguments.output}: {len(kept)} of {len(vocabulary)} tokens, {arguments.layers} layers, {size} parameters")
 
 
 if __name__ == "__main__":
