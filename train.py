@@ -59,12 +59,11 @@ METRIC = str(Path(__file__).resolve().parent / "evaluate_iser")
 # ---------------------------------------------------------------------------------------- settings
 
 
-def setting(default: Any, help: str, nargs: str | None = None) -> Any:
+def setting(default: Any, help: str) -> Any:
     """A field of `Settings` with its help text."""
-    metadata = {"help": help} if nargs is None else {"help": help, "nargs": nargs}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=lambda: list(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Settings:
     validation_fraction: float = setting(
         0.0, "Without such a split: share of the training documents to hold out for it; 0 takes the last checkpoint."
     )
-    test_splits: list[str] = setting(["test"], "Splits to evaluate on at the end.", nargs="*")
+    test_splits: list[str] = setting(["test"], "Splits to evaluate on at the end; may be none.")
 
     max_train_documents: int | None = setting(None, "Train on the first so many documents; default: all.")
     max_evaluation_documents: int | None = setting(None, "Evaluate on the first so many of each split; default: all.")
@@ -172,6 +171,9 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         allow_abbrev=False,
         usage="%(prog)s [recipe.yaml] [options]",
     )
+    # HfArgumentParser overrules a field's own nargs with "+", which takes no empty list.
+    for action in parser._actions:
+        action.nargs = "*" if action.nargs == "+" else action.nargs
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_recipe_arguments(Path(arguments[0])), *arguments[1:]]

@@ -380,3 +380,11 @@ def test_conll04_itself(tmp_path: Path) -> None:
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_test_splits_may_be_none(recipe: Path, tmp_path: Path) -> None:
+    from_options = train.parse_settings([str(recipe), "--output_dir", str(tmp_path), "--test_splits"])
+    assert from_options.test_splits == []
+    development = tmp_path / "recipe.yaml"
+    development.write_text(recipe.read_text() + "\ntest_splits: []\n")
+    assert train.parse_settings([str(development), "--output_dir", str(tmp_path)]).test_splits == []
