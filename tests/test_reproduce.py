@@ -140,6 +140,23 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
     assert (run / "result.json").stat().st_mtime_ns == changed
 
 
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.reproduce", "--output", str(tmp_path), "--datasets", "ch_ddi"]
+    command += ["--systems", "spert", "no_fusion", "--jobs", "2"]
+    command += ["--set", "num_epochs=1", "max_train_documents=8", "max_evaluation_documents=4"]
+    name = "no_fusion max_evaluation_documents=4 max_train_documents=8 num_epochs=1"
+    broken = tmp_path / "quick" / "ch_ddi" / "encoder" / name / "seed-0" / "run"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("a file where the run wants a directory")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no_fusion" in done.stderr
+    assert "1 of 2 runs failed" in done.stderr
+    assert "| spert max_evaluation_documents=4" in done.stdout
+    broken.unlink()
+    assert "| no_fusion" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
 def test_figures_from_results(tmp_path: Path) -> None:
     sides = {"references": found(DOCUMENTS), "predictions": found(DOCUMENTS, 0.5)}
     for system in ("spert", "iser", "iser dropout=0.3", "lc_to_cls"):
