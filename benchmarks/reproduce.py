@@ -81,7 +81,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "max_evaluation_documents": 24, "pretrained": False, "negative_spans": 20, "negative_pairs": 20,
     },
     "small": {
-        "num_epochs": 8, "batch_size": 8, "learning_rate": 1e-4, "new_layers_learning_rate": 1e-3,
+        "num_epochs": 8, "batch_size": 8, "learning_rate": 2e-4, "new_layers_learning_rate": 1e-3,
         "mixed_precision": "bf16",
     },
     "medium": {
@@ -94,7 +94,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 # Learning rates of a system where they are not those of the profile: each system has what was best for it of the trials
 # on `conll04_development` (README).
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
-    ("small", "spert"): {"learning_rate": 3e-4, "new_layers_learning_rate": 3e-4},
+    ("small", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
 }
 
 LEAST_SCORE = 0.01
