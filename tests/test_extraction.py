@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeling_iser import DdiExtractionPipeline, IserForJointExtraction
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
-from modeling_iser.decoding_iser import merge_windows
+from modeling_iser.decoding_iser import keep_consistent, merge_windows
 
 from .conftest import DOCUMENTS, ENTITY_TYPES, RELATION_TYPES, SENTENCES
 
@@ -41,12 +41,39 @@ def expected_documents(model: IserForJointExtraction, sentences: list[list[str]]
     return result
 
 
+def overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return bool(set(range(*one)) & set(range(*other)))
+
+
+def reference_consistent(entities: Any, relations: Any, overlapping: bool, single: bool) -> tuple[Any, Any]:
+    """`keep_consistent` on `{span: (type, score)}` and `{(head, tail, type): score}`, the obvious way."""
+    if not overlapping:
+        kept: dict[Any, Any] = {}
+        for span in sorted(entities, key=lambda span: -entities[span][1]):
+            if not any(overlap(span, other) for other in kept):
+                kept[span] = entities[span]
+        entities = kept
+        relations = {key: score for key, score in relations.items() if key[0] in kept and key[1] in kept}
+    if single:
+        relations = {
+            key: score
+            for key, score in relations.items()
+            if score == max(other for k, other in relations.items() if {*k[:2]} == {*key[:2]})
+        }
+    return entities, relations
+
+
 @pytest.mark.parametrize("threshold", [0.4, 0.7])
-def test_documents_hold_what_the_scores_say(make_model: MakeModel, threshold: float) -> None:
-    model = make_model()
+@pytest.mark.parametrize(("overlapping", "single"), [(True, False), (False, False), (False, True)])
+def test_documents_hold_what_the_scores_say(
+    make_model: MakeModel, threshold: float, overlapping: bool, single: bool
+) -> None:
+    model = make_model(overlapping_entities=overlapping, single_relation=single)
     sentences = [text.split() for text in SENTENCES]
     with torch.no_grad():
-        wanted = expected_documents(model, sentences, threshold)
+        found_freely = expected_documents(model, sentences, threshold)
+    wanted = [reference_consistent(*document, overlapping, single) for document in found_freely]
+    assert (wanted == found_freely) == overlapping
     found = model.extract(sentences, relation_threshold=threshold)
     assert any(relations for _, relations in wanted)
     for index, (document, (entities, relations)) in enumerate(zip(found, wanted, strict=True)):
@@ -125,6 +152,35 @@ def test_long_sentences_are_read_in_windows_without_loss_or_duplicates(make_mode
     assert {start // 50 for start, _ in spans} == set(range(8)), "every part of the sentence is read"
     relations = [(r["head"], r["tail"], r["type"]) for r in document["relations"]]
     assert len(set(relations)) == len(relations) > 0
+
+
+@st.composite
+def scored_documents(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
+    """Entities and relations with scores that are all different."""
+    spans = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), unique=True, max_size=8))
+    pairs = [(i, j) for i in range(len(spans)) for j in range(len(spans)) if i != j]
+    triples = [(pair, kind) for pair in pairs for kind in "RS"]
+    relations = draw(st.lists(st.sampled_from(triples), unique=True, max_size=10)) if triples else []
+    scores = iter(draw(st.permutations([n / 20 for n in range(1, 20)])))
+    return {
+        "entities": [{"start": s, "end": s + w, "type": "T", "score": next(scores)} for s, w in sorted(spans)],
+        "relations": [{"head": h, "tail": t, "type": kind, "score": next(scores)} for (h, t), kind in relations],
+    }
+
+
+@given(scored_documents(), st.booleans(), st.booleans())
+def test_consistency_against_the_obvious_way(
+    found: dict[str, list[dict[str, Any]]], overlapping: bool, single: bool
+) -> None:
+    def keyed(document: dict[str, list[dict[str, Any]]]) -> tuple[Any, Any]:
+        spans = [(e["start"], e["end"]) for e in document["entities"]]
+        entities = {span: (e["type"], e["score"]) for span, e in zip(spans, document["entities"], strict=True)}
+        return entities, {(spans[r["head"]], spans[r["tail"]], r["type"]): r["score"] for r in document["relations"]}
+
+    kept = keep_consistent(found, overlapping, single)
+    assert keyed(kept) == reference_consistent(*keyed(found), overlapping, single)
+    assert [e for e in found["entities"] if e in kept["entities"]] == kept["entities"]
+    assert keep_consistent(kept, overlapping, single) == kept
 
 
 def test_windows_are_merged_by_territory() -> None:

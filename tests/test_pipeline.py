@@ -53,7 +53,7 @@ def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     model = IserForJointExtraction.from_encoder(
         save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
-        context_attention_heads=2, proposal_threshold=0.0,
+        context_attention_heads=2, proposal_threshold=0.0, overlapping_entities=True,
     )  # fmt: skip
     with torch.no_grad():
         model.entity_classifier.weight.mul_(40)
