@@ -68,6 +68,7 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
             "system": system,
             "seed": seed,
             "outcomes": rows(right, 30, seed),
+            "flat_outcomes": rows(right, 30, seed + 9),
             "seconds": 60,
         }
         for system, right in (("iser", 0.9), ("spert", 0.5))
@@ -81,6 +82,7 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
     assert cells[2] == f"{f1(results[2]['outcomes'], 0):.2f}"
     assert cells[4] == "86.74 / 68.31"
     assert float(cells[5].split(" / ")[0]) < 0.05
+    assert cells[6] == f"{f1(results[2]['flat_outcomes'], 0):.2f}"
     assert "±" in next(line for line in text.splitlines() if line.startswith("| iser |"))
     assert "neither gives the printed F1" in text
     assert all(set(figures) == set(SYSTEMS) for figures in PAPER.values())
@@ -134,7 +136,11 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
     run = tmp_path / "quick" / "ch_ddi" / "encoder" / name / "seed-0"
     changed = (run / "result.json").stat().st_mtime_ns
     assert not (run / "run").exists()
-    assert len(json.loads((run / "result.json").read_text())["outcomes"]) == 4
+    result = json.loads((run / "result.json").read_text())
+    for free, flat in zip(result["outcomes"], result["flat_outcomes"], strict=True):
+        assert flat[1] <= free[1], "entities found"
+        assert flat[2] == free[2], "entities there"
+    assert len(result["outcomes"]) == 4
     assert len(json.loads((run / "documents.json").read_text())["predictions"]) == 4
     assert reproduce() == first
     assert (run / "result.json").stat().st_mtime_ns == changed
