@@ -307,7 +307,8 @@ def _significance(iser: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]
     if not seeds:
         return "–"
     first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
-    return " / ".join(f"{paired_bootstrap(first, second, task):.3f}" for task in (0, 1))
+    values = (paired_bootstrap(first, second, task) for task in (0, 1))
+    return " / ".join(f"{value:.3f}" if value >= 0.001 else "<0.001" for value in values)
 
 
 def quick_encoder(directory: Path) -> Path:
