@@ -52,6 +52,17 @@ def test_bootstrap_tells_a_clear_difference_from_none() -> None:
     assert paired_bootstrap(same, same, task=0, samples=50) == 1.0
 
 
+def test_bootstrap_against_the_obvious_way() -> None:
+    first, second = [rows(0.75, 40), rows(0.8, 40, 1)], [rows(0.7, 40, 2), rows(0.72, 40, 3)]
+    generator = random.Random(0)
+    not_better = 0
+    for _ in range(4000):
+        drawn = generator.choices(range(40), k=40)
+        means = [sum(f1([run[i] for i in drawn], 0) for run in runs) / 2 for runs in (first, second)]
+        not_better += means[0] <= means[1]
+    assert paired_bootstrap(first, second, task=0, samples=4000) == pytest.approx(not_better / 4000, abs=0.03)
+
+
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
 def test_f1_by_its_definition(right: int, wrong: int, missed: int) -> None:
     found, there = right + wrong, right + missed
