@@ -98,7 +98,6 @@ class Settings:
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
     relation_threshold: float = setting(0.4, "Score from which a relation holds.")
     overlapping_entities: bool = setting(False, "True: entities may share words, as in the paper.")
-    single_relation: bool = setting(False, "True: two entities have at most one relation, in one direction.")
 
     num_epochs: int = setting(70, "Passes over the training documents.")
     batch_size: int = setting(2, "Documents of a training step, on each process.")
@@ -445,7 +444,6 @@ def build_model(settings: Settings, entity_types: list[str], relation_types: lis
         dropout=settings.dropout,
         relation_threshold=settings.relation_threshold,
         overlapping_entities=settings.overlapping_entities,
-        single_relation=settings.single_relation,
         **VARIANTS[settings.variant],
     )
 

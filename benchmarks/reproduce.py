@@ -43,7 +43,7 @@ from transformers import AutoTokenizer, BertConfig
 from benchmarks.paper import FOOTNOTES, PAPER
 from benchmarks.plots import draw_all, spans, triples
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction
-from modeling_iser.decoding_iser import keep_consistent
+from modeling_iser.decoding_iser import drop_overlaps
 from train import Settings, load_splits, parse_settings, train
 
 
@@ -193,7 +193,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "outcomes": outcomes(references, predictions, settings.relation_threshold),
             "flat_outcomes": outcomes(
                 references,
-                [{**document, **keep_consistent(document, False, False)} for document in predictions],
+                [{**document, **drop_overlaps(document)} for document in predictions],
                 settings.relation_threshold,
             ),
         }

@@ -3,9 +3,9 @@ Scores of a checkpoint on files in CH-DDI's format.
 
     python -m benchmarks.scores CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl benchmarks/external_leaflets.jsonl
 
-`external_leaflets.jsonl` holds 40 sentences of leaflets for other diseases, in styles that CH-DDI-Open does not have
-(questions and answers, tables in a line, arrows and abbreviations, reports of studies). They were annotated before any
-model had read them and are never trained on.
+`external_leaflets.jsonl` holds 40 sentences of leaflets for other diseases, in styles that CH-DDI-Open's test split has
+not (questions and answers, tables in a line, arrows and abbreviations, reports of studies). They were annotated before
+any model had read them and are never trained on. The training split has since been given leaflets of such styles.
 """
 
 from __future__ import annotations

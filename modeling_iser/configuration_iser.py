@@ -67,8 +67,6 @@ class IserConfig(PretrainedConfig):
         relation_threshold: a relation holds when its sigmoid score reaches this value (paper: 0.4).
         overlapping_entities: whether entities may share words, as in the paper. `False`: of entities that overlap, the
             most probable stays.
-        single_relation: whether two entities have at most one relation, the one with the highest score, in one
-            direction. The paper has no such limit (`False`).
         max_tokens: most subword tokens the encoder takes at once, special tokens included. Longer
             sentences are read in overlapping windows. `None`: the encoder's number of positions.
         initializer_range: standard deviation of the new linear layers' and embeddings' initial weights.
@@ -97,7 +95,6 @@ class IserConfig(PretrainedConfig):
         dropout: float = 0.1,
         relation_threshold: float = 0.4,
         overlapping_entities: bool = False,
-        single_relation: bool = False,
         max_tokens: int | None = None,
         initializer_range: float = 0.02,
         **kwargs: Any,
@@ -122,7 +119,6 @@ class IserConfig(PretrainedConfig):
         self.dropout = dropout
         self.relation_threshold = relation_threshold
         self.overlapping_entities = overlapping_entities
-        self.single_relation = single_relation
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
         self._validate()

@@ -122,46 +122,34 @@ def merge_windows(
     }
 
 
-def keep_consistent(
-    found: dict[str, list[dict[str, Any]]], overlapping_entities: bool, single_relation: bool
-) -> dict[str, list[dict[str, Any]]]:
+def drop_overlaps(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """
-    What a document may hold of what was found in it. The paper's classifiers look at one span or pair at a time, and
-    take two spans that share words for entities both, and two directions of a pair for relations both.
+    Without the entities that share a word with a more probable one, and without their relations. The paper's classifier
+    looks at one span at a time, and takes overlapping spans for entities all.
 
     Args:
         found: scored entities and relations of a document.
-        overlapping_entities: if not, an entity that shares a word with a more probable one goes, with its relations.
-        single_relation: of the relations of two entities, in either direction, only the one with the highest score
-            stays.
 
     Returns:
-        Entities and relations, in their order.
+        Entities and relations that stay, in their order.
     """
-    entities, relations = found["entities"], found["relations"]
-    if not overlapping_entities:
-        taken: set[int] = set()
-        kept = []
-        for index in sorted(range(len(entities)), key=lambda index: -entities[index]["score"]):
-            words = range(entities[index]["start"], entities[index]["end"])
-            if taken.isdisjoint(words):
-                taken.update(words)
-                kept.append(index)
-        place = {index: position for position, index in enumerate(sorted(kept))}
-        entities = [entities[index] for index in place]
-        relations = [
+    entities = found["entities"]
+    taken: set[int] = set()
+    kept = []
+    for index in sorted(range(len(entities)), key=lambda index: -entities[index]["score"]):
+        words = range(entities[index]["start"], entities[index]["end"])
+        if taken.isdisjoint(words):
+            taken.update(words)
+            kept.append(index)
+    place = {index: position for position, index in enumerate(sorted(kept))}
+    return {
+        "entities": [entities[index] for index in place],
+        "relations": [
             {**relation, "head": place[relation["head"]], "tail": place[relation["tail"]]}
-            for relation in relations
+            for relation in found["relations"]
             if relation["head"] in place and relation["tail"] in place
-        ]
-    if single_relation:
-        best: dict[frozenset[int], dict[str, Any]] = {}
-        for relation in relations:
-            pair = frozenset((relation["head"], relation["tail"]))
-            if pair not in best or best[pair]["score"] < relation["score"]:
-                best[pair] = relation
-        relations = [r for r in relations if best[frozenset((r["head"], r["tail"]))] is r]
-    return {"entities": entities, "relations": relations}
+        ],
+    }
 
 
 def _place(entity: dict[str, Any], offset: int, prompt: int) -> tuple[int, int, str]:

@@ -20,7 +20,7 @@ from transformers.utils.generic import ModelOutput
 from .card_iser import model_card
 from .collation_iser import encode_sentences, max_sentence_tokens, tokenize_words
 from .configuration_iser import IserConfig
-from .decoding_iser import choose_entities, decode_sentences, keep_consistent, merge_windows
+from .decoding_iser import choose_entities, decode_sentences, drop_overlaps, merge_windows
 from .layers_iser import WordStates, build_fusion, build_relation_context, build_span_context
 from .spans_iser import RangeMax, Spans, enumerate_spans, ordered_pairs
 from .text_iser import split_windows, split_words, window_territories
@@ -463,8 +463,8 @@ class IserForJointExtraction(IserPreTrainedModel):
             piece += len(ranges)
             before = prompt_words[index]
             merged = merge_windows(parts, ranges, window_territories(ranges), len(before))
-            kept = keep_consistent(merged, self.config.overlapping_entities, self.config.single_relation)
-            documents.append({"id": str(index), "text": prompts[index] + text, "tokens": before + words, **kept})
+            found = merged if self.config.overlapping_entities else drop_overlaps(merged)
+            documents.append({"id": str(index), "text": prompts[index] + text, "tokens": before + words, **found})
         return documents
 
     def _extract_batch(

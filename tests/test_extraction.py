@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeling_iser import DdiExtractionPipeline, IserForJointExtraction
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
-from modeling_iser.decoding_iser import keep_consistent, merge_windows
+from modeling_iser.decoding_iser import drop_overlaps, merge_windows
 
 from .conftest import DOCUMENTS, ENTITY_TYPES, RELATION_TYPES, SENTENCES
 
@@ -45,35 +45,26 @@ def overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return bool(set(range(*one)) & set(range(*other)))
 
 
-def reference_consistent(entities: Any, relations: Any, overlapping: bool, single: bool) -> tuple[Any, Any]:
-    """`keep_consistent` on `{span: (type, score)}` and `{(head, tail, type): score}`, the obvious way."""
-    if not overlapping:
-        kept: dict[Any, Any] = {}
-        for span in sorted(entities, key=lambda span: -entities[span][1]):
-            if not any(overlap(span, other) for other in kept):
-                kept[span] = entities[span]
-        entities = kept
-        relations = {key: score for key, score in relations.items() if key[0] in kept and key[1] in kept}
-    if single:
-        relations = {
-            key: score
-            for key, score in relations.items()
-            if score == max(other for k, other in relations.items() if {*k[:2]} == {*key[:2]})
-        }
-    return entities, relations
+def reference_without_overlaps(entities: Any, relations: Any) -> tuple[Any, Any]:
+    """`drop_overlaps` on `{span: (type, score)}` and `{(head, tail, type): score}`, the obvious way."""
+    kept: dict[Any, Any] = {}
+    for span in sorted(entities, key=lambda span: -entities[span][1]):
+        if not any(overlap(span, other) for other in kept):
+            kept[span] = entities[span]
+    return kept, {key: score for key, score in relations.items() if key[0] in kept and key[1] in kept}
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.7])
-@pytest.mark.parametrize(("overlapping", "single"), [(True, False), (False, False), (False, True)])
-def test_documents_hold_what_the_scores_say(
-    make_model: MakeModel, threshold: float, overlapping: bool, single: bool
-) -> None:
-    model = make_model(overlapping_entities=overlapping, single_relation=single)
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_documents_hold_what_the_scores_say(make_model: MakeModel, threshold: float, overlapping: bool) -> None:
+    model = make_model(overlapping_entities=overlapping)
     sentences = [text.split() for text in SENTENCES]
     with torch.no_grad():
-        found_freely = expected_documents(model, sentences, threshold)
-    wanted = [reference_consistent(*document, overlapping, single) for document in found_freely]
-    assert (wanted == found_freely) == overlapping
+        wanted = expected_documents(model, sentences, threshold)
+    if not overlapping:
+        free = wanted
+        wanted = [reference_without_overlaps(*document) for document in free]
+        assert wanted != free
     found = model.extract(sentences, relation_threshold=threshold)
     assert any(relations for _, relations in wanted)
     for index, (document, (entities, relations)) in enumerate(zip(found, wanted, strict=True)):
@@ -168,19 +159,17 @@ def scored_documents(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@given(scored_documents(), st.booleans(), st.booleans())
-def test_consistency_against_the_obvious_way(
-    found: dict[str, list[dict[str, Any]]], overlapping: bool, single: bool
-) -> None:
+@given(scored_documents())
+def test_overlaps_are_dropped_as_the_obvious_way_does(found: dict[str, list[dict[str, Any]]]) -> None:
     def keyed(document: dict[str, list[dict[str, Any]]]) -> tuple[Any, Any]:
         spans = [(e["start"], e["end"]) for e in document["entities"]]
         entities = {span: (e["type"], e["score"]) for span, e in zip(spans, document["entities"], strict=True)}
         return entities, {(spans[r["head"]], spans[r["tail"]], r["type"]): r["score"] for r in document["relations"]}
 
-    kept = keep_consistent(found, overlapping, single)
-    assert keyed(kept) == reference_consistent(*keyed(found), overlapping, single)
+    kept = drop_overlaps(found)
+    assert keyed(kept) == reference_without_overlaps(*keyed(found))
     assert [e for e in found["entities"] if e in kept["entities"]] == kept["entities"]
-    assert keep_consistent(kept, overlapping, single) == kept
+    assert drop_overlaps(kept) == kept
 
 
 def test_windows_are_merged_by_territory() -> None:
