@@ -42,7 +42,7 @@ def test_the_spans_that_pass_have_their_exact_scores(make_model: MakeModel, vari
 
 
 def test_extraction_keeps_what_passes(make_model: MakeModel) -> None:
-    model = make_model(proposal_threshold=0.5)
+    model = make_model(proposal_threshold=0.5, overlapping_entities=True)
     sentences = [document["tokens"] for document in DOCUMENTS]
     passed = set(scores(model, exact=False)[0])
     for index, (some, every) in enumerate(
