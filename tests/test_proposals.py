@@ -28,7 +28,7 @@ def scores(model: IserForJointExtraction, exact: bool) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize("variant", ["iser", "iser_gru", "no_fusion"])
 def test_the_spans_that_pass_have_their_exact_scores(make_model: MakeModel, variant: str) -> None:
-    model = make_model(variant, proposal_threshold=0.5)
+    model = make_model(variant, proposal_threshold=0.5).double()
     with torch.no_grad():  # every span an entity, so that there are pairs; about half of the spans pass
         model.entity_classifier.bias[0] = -50.0
         model.proposal_classifier.weight.mul_(100)
@@ -38,7 +38,7 @@ def test_the_spans_that_pass_have_their_exact_scores(make_model: MakeModel, vari
     assert 0 < len(some_pairs) < len(all_pairs)
     for some, every in ((some_spans, all_spans), (some_pairs, all_pairs)):
         for key, logits in some.items():
-            torch.testing.assert_close(logits, every[key], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(logits, every[key], rtol=1e-9, atol=1e-9)
 
 
 def test_extraction_keeps_what_passes(make_model: MakeModel) -> None:
