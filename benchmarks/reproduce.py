@@ -40,14 +40,18 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BertConfig
 
-from benchmarks.paper import FOOTNOTES, PAPER
-from benchmarks.plots import draw_all, spans, triples
-from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction
-from modeling_iser.decoding_iser import drop_overlaps
-from train import Settings, load_splits, parse_settings, train
-
 
 ROOT = Path(__file__).resolve().parent.parent
+if not __package__:  # run as a file, which puts this directory on the path, not the repository
+    sys.path[0] = str(ROOT)
+
+from benchmarks.paper import FOOTNOTES, PAPER  # noqa: E402
+from benchmarks.plots import draw_all, spans, triples  # noqa: E402
+from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction  # noqa: E402
+from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
+from train import Settings, load_splits, parse_settings, train  # noqa: E402
+
+
 SYSTEMS = ("spert", *(name for name in VARIANTS if name != "spert"))
 
 # What is trained on and what is scored. `conll04` is the paper's setting: SpERT's training file, scored on its

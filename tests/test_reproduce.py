@@ -158,7 +158,7 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.reproduce", "--output", str(tmp_path), "--datasets", "ch_ddi"]
+    command = [sys.executable, "benchmarks/reproduce.py", "--output", str(tmp_path), "--datasets", "ch_ddi"]
     command += ["--systems", "spert", "no_fusion", "--jobs", "2"]
     command += ["--set", "num_epochs=1", "max_train_documents=8", "max_evaluation_documents=4"]
     name = "no_fusion max_evaluation_documents=4 max_train_documents=8 num_epochs=1"
