@@ -16,6 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from modeling_iser.figures import draw_attention
+
 
 Run = dict[str, Any]
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
@@ -283,6 +287,16 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
     return True
 
 
+def attention(runs: Sequence[Run], path: Path, title: str) -> bool:
+    """The cross-attention in one sentence, both directions (the paper's Figures 7 and 8), of the first run of ISER."""
+    for run in sorted((run for run in runs if run["system"] == "iser"), key=lambda run: run["seed"]):
+        found = json.loads(run["documents"].read_text(encoding="utf-8")).get("attention")
+        if found:
+            draw_attention(found["words"], torch.tensor(found["entity"]), torch.tensor(found["relation"]), path)
+            return True
+    return False
+
+
 FIGURES: dict[str, Callable[[Sequence[Run], Path, str], bool]] = {
     "dropout": dropout_sweep,
     "threshold": threshold_sweep,
@@ -290,6 +304,7 @@ FIGURES: dict[str, Callable[[Sequence[Run], Path, str], bool]] = {
     "losses": learning_curves,
     "widths-and-lengths": widths_and_lengths,
     "confusion": confusion_matrices,
+    "attention": attention,
 }
 
 

@@ -7,7 +7,8 @@ The paper's comparison of systems: runs, tables, significance.
 
 Every run is a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with `result.json`: settings, seed, commit,
 machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs;
-and with `documents.json`: what was there and what was found, down to a relation score of 0.01. A run whose result is
+and with `documents.json`: what was there, what was found, down to a relation score of 0.01, and the cross-attention in
+one sentence. A run whose result is
 there is not run again, one that was interrupted goes on, one that failed does not stop the others. `--jobs` runs
 several at a time, and several of these commands may share the work, since a run belongs to whoever locks it. `--set`
 changes single settings of train.py and makes a system of its own. The tables are written to `OUTPUT/PROFILE/tables.md`
@@ -49,6 +50,7 @@ from benchmarks.paper import FOOTNOTES, PAPER  # noqa: E402
 from benchmarks.plots import draw_all, spans, triples  # noqa: E402
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction  # noqa: E402
 from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
+from modeling_iser.figures import cross_attention  # noqa: E402
 from train import Settings, load_splits, parse_settings, train  # noqa: E402
 
 
@@ -102,6 +104,8 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("small", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
 }
 
+HEAT_MAP_WORDS = 48
+"""Words of the longest sentence whose cross-attention is drawn."""
 LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
 
@@ -180,7 +184,8 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
         scores = train(settings)
         seconds = time.monotonic() - start
         (split,) = scores
-        references, predictions = _documents(settings, directory / "run", split)
+        documents = _documents(settings, directory / "run", split)
+        references, predictions = documents["references"], documents["predictions"]
         result = {
             "dataset": dataset,
             "encoder": Path(options.encoder).name,
@@ -201,9 +206,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
                 settings.relation_threshold,
             ),
         }
-        (directory / "documents.json").write_text(
-            json.dumps({"references": references, "predictions": predictions}, ensure_ascii=False), encoding="utf-8"
-        )
+        (directory / "documents.json").write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
         temporary = directory / "result.tmp"
         temporary.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
         os.replace(temporary, result_file)
@@ -227,8 +230,11 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _documents(settings: Settings, directory: Path, split: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE`."""
+def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any]:
+    """
+    Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE`; the cross-attention in
+    the one that has the most relations within `HEAT_MAP_WORDS`.
+    """
     model = IserForJointExtraction.from_pretrained(directory).eval()
     _, validation, tests = load_splits(settings)
     documents = {settings.validation_split: validation, **tests}[split].to_list()
@@ -238,7 +244,13 @@ def _documents(settings: Settings, directory: Path, split: str) -> tuple[list[di
         [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
         for side in (documents, found)
     )
-    return references, predictions
+    attention = None
+    short = [document for document in documents if 1 < len(document["tokens"]) <= HEAT_MAP_WORDS]
+    if model.config.fusion == "interactive" and short:
+        sentence, *weights = cross_attention(model, max(short, key=lambda d: len(d["relations"]))["tokens"])
+        entity, relation = ([[round(w, 4) for w in row] for row in side.tolist()] for side in weights)
+        attention = {"words": sentence, "entity": entity, "relation": relation}
+    return {"references": references, "predictions": predictions, "attention": attention}
 
 
 def _losses(logs: Path) -> list[tuple[int, float]]:

@@ -9,6 +9,7 @@ Needs the extra `figures`: matplotlib, and a font for Chinese labels.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,9 +21,12 @@ from .collation_iser import encode_sentences, tokenize_words
 from .text_iser import split_words
 
 
-def cross_attention(model: IserForJointExtraction, text: str) -> tuple[list[str], Tensor, Tensor]:
+def cross_attention(model: IserForJointExtraction, text: str | Sequence[str]) -> tuple[list[str], Tensor, Tensor]:
     """
-    The words of a text and the weights with which each attends to the others (paper, Eqs. 3-6).
+    The words of a sentence and the weights with which each attends to the others (paper, Eqs. 3-6).
+
+    Args:
+        text: a text, or the words of one.
 
     Returns:
         Words; weights of the entity states over the relation states, and of the relation states over the entity
@@ -31,7 +35,7 @@ def cross_attention(model: IserForJointExtraction, text: str) -> tuple[list[str]
     Raises:
         ValueError: for a text without words or longer than the encoder, and a model without interactive fusion.
     """
-    words = [text[start:end] for start, end in split_words(text)]
+    words = [text[start:end] for start, end in split_words(text)] if isinstance(text, str) else list(text)
     tokens = tokenize_words(model.tokenizer, [words])
     if not words or sum(map(len, tokens[0])) + 2 > model.config.max_position_embeddings:
         raise ValueError(f"A heat map needs a sentence that fits into the encoder, not {len(words)} words.")
@@ -47,17 +51,21 @@ def cross_attention(model: IserForJointExtraction, text: str) -> tuple[list[str]
     return words, entity, relation
 
 
-def attention_heatmap(model: IserForJointExtraction, text: str, path: str | Path) -> None:
+def attention_heatmap(model: IserForJointExtraction, text: str | Sequence[str], path: str | Path) -> None:
     """
     Draw both directions side by side into an image file.
 
     Raises:
         ImportError: without matplotlib.
     """
+    draw_attention(*cross_attention(model, text), path)
+
+
+def draw_attention(words: Sequence[str], entity: Tensor, relation: Tensor, path: str | Path) -> None:
+    """Draw what [`cross_attention`] returns."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    words, entity, relation = cross_attention(model, text)
     size = max(3.0, 0.24 * len(words))
     figure = Figure(figsize=(2 * size + 2, size + 1), layout="constrained")
     FigureCanvasAgg(figure)

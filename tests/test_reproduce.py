@@ -152,7 +152,9 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
         assert flat[1] <= free[1], "entities found"
         assert flat[2] == free[2], "entities there"
     assert len(result["outcomes"]) == 4
-    assert len(json.loads((run / "documents.json").read_text())["predictions"]) == 4
+    documents = json.loads((run / "documents.json").read_text())
+    assert len(documents["predictions"]) == 4
+    assert all(sum(row) == pytest.approx(1, abs=0.01) for row in documents["attention"]["entity"])
     assert reproduce() == first
     assert (run / "result.json").stat().st_mtime_ns == changed
 
@@ -175,7 +177,9 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_figures_from_results(tmp_path: Path) -> None:
-    sides = {"references": found(DOCUMENTS), "predictions": found(DOCUMENTS, 0.5)}
+    weights = [[0.5, 0.5], [0.9, 0.1]]
+    attention = {"words": ["Lund", "."], "entity": weights, "relation": weights}
+    sides = {"references": found(DOCUMENTS), "predictions": found(DOCUMENTS, 0.5), "attention": attention}
     for system in ("spert", "iser", "iser dropout=0.3", "lc_to_cls"):
         run = tmp_path / "conll04" / "bert" / system / "seed-0"
         run.mkdir(parents=True)
@@ -184,6 +188,7 @@ def test_figures_from_results(tmp_path: Path) -> None:
             "dataset": "conll04",
             "encoder": "bert",
             "system": system,
+            "seed": 0,
             "settings": {},
             "scores": {"entity_micro_f1": 0.9, "relation_micro_f1": 0.7},
             "losses": [[10, 1.0], [20, 0.5]],
