@@ -22,6 +22,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 # Most floats of the largest tensor of a chunk of spans: bounds the memory, and what a cache holds is computed faster.
 _MAX_FLOATS_PER_CHUNK = 2**22
+# A GRU reads its weights at every step, which fewer spans than these do not make up for.
+_MIN_SPANS_PER_RUN = 32
 
 # A gate's input at which its sigmoid is exactly 1, in half precision too.
 _GATE_OPEN = 1e4
@@ -191,22 +193,26 @@ class GruSpanContext(SpanContext):
             gates = []
             for sentence, rows in zip(sentences.tolist(), chunk.split(counts.tolist()), strict=True):
                 length = int(lengths[rows[0]])
-                of_sentence = self._gates(shared, sentence, length, inside(spans[rows], length))
+                masked = inside(spans[rows], length)
+                at_once = max(1, _MAX_FLOATS_PER_CHUNK // self._floats_of_gates(length))
+                of_sentence = torch.cat([self._gates(shared, sentence, length, part) for part in masked.split(at_once)])
                 padding = self._padding_gates(of_sentence).expand(len(rows), longest - length, -1)
                 gates.append(torch.cat([of_sentence, padding], dim=1) if length < longest else of_sentence)
             contexts.append(self._last_states(torch.cat(gates)))
         return torch.cat(contexts).index_select(0, order.argsort())
 
-    def _floats_per_span(self, length: int) -> int:
-        """Size of the largest tensor that one span of a sentence of `length` words needs."""
+    def _floats_of_gates(self, length: int) -> int:
+        """Size of the largest tensor that the gates of one span of a sentence of `length` words need."""
         return length * 6 * self.gru.hidden_size
 
     def _chunks(self, order: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Spans that go through the GRU together."""
         sizes = lengths[order].tolist()
         chunks, first = [], 0
         for last in range(1, len(sizes) + 1):
-            full = last == len(sizes) or (last + 1 - first) * self._floats_per_span(sizes[last]) > _MAX_FLOATS_PER_CHUNK
-            if full:
+            floats = (last + 1 - first) * 6 * self.gru.hidden_size * sizes[min(last, len(sizes) - 1)]
+            full = last - first >= _MIN_SPANS_PER_RUN and floats > _MAX_FLOATS_PER_CHUNK
+            if full or last == len(sizes):
                 chunks.append(order[first:last])
                 first = last
         return chunks
@@ -314,8 +320,8 @@ class SemanticEnhancementAttention(GruSpanContext):
         super().__init__(config)
         self.attention = MultiHeadSelfAttention(config.hidden_size, config.context_attention_heads)
 
-    def _floats_per_span(self, length: int) -> int:
-        return max(super()._floats_per_span(length), self.attention.num_heads * (length + 1) ** 2)
+    def _floats_of_gates(self, length: int) -> int:
+        return max(super()._floats_of_gates(length), self.attention.num_heads * (length + 1) ** 2)
 
     def _shared(self, words: Tensor, num_words: Tensor) -> tuple[Tensor, ...]:
         scores, value = self.attention.project(nn.functional.pad(words, (0, 0, 1, 0)))

@@ -22,7 +22,7 @@ from .collation_iser import encode_sentences, max_sentence_tokens, tokenize_word
 from .configuration_iser import IserConfig
 from .decoding_iser import choose_entities, decode_sentences, drop_overlaps, merge_windows
 from .layers_iser import WordStates, build_fusion, build_relation_context, build_span_context
-from .spans_iser import RangeMax, Spans, enumerate_spans, ordered_pairs
+from .spans_iser import RangeMax, Spans, best_of_sentences, enumerate_spans, ordered_pairs
 from .text_iser import split_windows, split_words, window_territories
 
 
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Bounds the memory of relation scoring in extraction, where an untrained model pairs everything.
 _MAX_PAIRS_PER_CHUNK = 2**14
+# A window of 510 words of a leaflet has fewer than 200 that pass; of garbage nearly all 10,000 may.
+_MAX_PROPOSALS = 256
 
 
 @dataclass
@@ -306,7 +308,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         proposal_loss = None
         if self.proposal_classifier is not None and not exact:
             proposal_logits = self.score_proposals(features)
-            kept = proposal_logits >= self.proposal_logit_threshold
+            kept = self.proposed(proposal_logits, spans.sentence)
             if entity_labels is not None:
                 is_entity = entity_labels > 0
                 proposal_loss = nn.functional.binary_cross_entropy_with_logits(
@@ -367,6 +369,17 @@ class IserForJointExtraction(IserPreTrainedModel):
         if self.proposal_classifier is None:
             raise ValueError("This model has no proposals: proposal_threshold is 0 or the span context is free.")
         return self.proposal_classifier(self.dropout(features)).squeeze(-1)
+
+    def proposed(self, logits: Tensor, sentence: Tensor) -> Tensor:
+        """
+        True at the spans that pass the first pass, shape `(num_spans,)`: those at or above the threshold, and of a
+        sentence the best 256 at most, so that text unlike any a model has seen does not take minutes.
+
+        Args:
+            logits: from `score_proposals`.
+            sentence: index of the sentence of each span, in ascending order, shape `(num_spans,)`.
+        """
+        return (logits >= self.proposal_logit_threshold) & best_of_sentences(logits, sentence, _MAX_PROPOSALS)
 
     def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
         """Entity logits of [span; width; c] (Eq. 10), shape `(num_spans, num_entity_types + 1)`."""
@@ -475,7 +488,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         spans = enumerate_spans(batch["num_words"], self.config.max_span_width)
         features = self.span_features(states, spans)
         if self.proposal_classifier is not None and not exact:
-            kept = self.score_proposals(features) >= self.proposal_logit_threshold
+            kept = self.proposed(self.score_proposals(features), spans.sentence)
             spans, features = spans[kept], features[kept]
         entity_logits = self.score_spans(states, spans, features)
         chosen, _, _ = choose_entities(entity_logits, entity_threshold)

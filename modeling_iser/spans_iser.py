@@ -55,6 +55,21 @@ def enumerate_spans(num_words: Tensor, max_span_width: int) -> Spans:
     return Spans(sentence, start, start + width_index + 1)
 
 
+def best_of_sentences(scores: Tensor, sentence: Tensor, most: int) -> Tensor:
+    """
+    True at the `most` greatest scores of each sentence, of equal ones at the first, shape `(num_spans,)`.
+
+    Args:
+        scores: shape `(num_spans,)`.
+        sentence: index of the sentence of each span, in ascending order, shape `(num_spans,)`.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[sentence[order].argsort(stable=True)]
+    counts = sentence.bincount()
+    rank = torch.arange(len(sentence), device=sentence.device) - (counts.cumsum(0) - counts)[sentence]
+    return torch.zeros_like(sentence, dtype=torch.bool).index_fill(0, order[rank < most], True)
+
+
 class RangeMax:
     """
     Max-pooling over ranges of the positions of a batch of sequences, as a sparse table.

@@ -66,6 +66,27 @@ def test_nothing_and_everything_may_pass(make_model: MakeModel) -> None:
     assert model.extract(sentences) == model.extract(sentences, exact=True)
 
 
+def test_of_a_sentence_where_all_would_pass_the_best_do(make_model: MakeModel) -> None:
+    model = make_model(proposal_threshold=0.5, max_span_width=20)
+    sentences = [["Lund", "."] * 25, DOCUMENTS[1]["tokens"]]
+    batch = encode_sentences(tokenize_words(model.tokenizer, sentences), model.tokenizer)
+    with torch.no_grad():
+        model.proposal_classifier.bias.fill_(50.0)
+        exact = model(**batch, exact=True)
+        keys = ("span_sentence", "span_start", "span_end")
+        spans = list(zip(*(exact[key].tolist() for key in keys), strict=True))
+        features = torch.cat(model_features(model, {**batch, **{key: exact[key] for key in keys}}))
+        logits = dict(zip(spans, model.score_proposals(features).tolist(), strict=True))
+        some = model(**batch)
+    kept = set(zip(*(some[key].tolist() for key in keys), strict=True))
+    long = [span for span in spans if span[0] == 0]
+    assert len(long) > 256
+    assert {span for span in spans if span[0] == 1} <= kept
+    passed = [span for span in long if span in kept]
+    assert len(passed) == 256
+    assert min(logits[span] for span in passed) >= max(logits[span] for span in long if span not in kept) - 1e-5
+
+
 def test_training_keeps_every_entity_and_pair(make_model: MakeModel) -> None:
     model = make_model(proposal_threshold=0.5, dropout=0.0)
     sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, model.config)

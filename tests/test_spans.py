@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_iser.spans_iser import RangeMax, Spans, between, enumerate_spans, ordered_pairs
+from modeling_iser.spans_iser import RangeMax, Spans, best_of_sentences, between, enumerate_spans, ordered_pairs
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 12))
@@ -65,3 +65,15 @@ def test_ordered_pairs(sentences: list[int], data: st.DataObject) -> None:
     assert list(zip(head.tolist(), tail.tolist(), strict=True)) == [
         (a, b) for a in chosen for b in chosen if a != b and sentences[a] == sentences[b]
     ]
+
+
+@given(st.lists(st.lists(st.integers(0, 5), max_size=9), max_size=4), st.integers(0, 10))
+def test_best_of_sentences(scores: list[list[int]], most: int) -> None:
+    flat = [(sentence, score) for sentence, row in enumerate(scores) for score in row]
+    sentence = torch.tensor([s for s, _ in flat], dtype=torch.long)
+    expected: list[bool] = []
+    for row in scores:
+        best = sorted(range(len(row)), key=lambda i: -row[i])[:most]
+        expected += [i in best for i in range(len(row))]
+    actual = best_of_sentences(torch.tensor([float(score) for _, score in flat]), sentence, most)
+    assert actual.tolist() == expected
