@@ -31,6 +31,7 @@ setup(
         "transformers>=5.23,<6",
         "huggingface-hub>=2.4,<3",
         "safetensors>=0.8",
+        "pyarrow>=24",
     ],
     entry_points={"console_scripts": ["iser-extract = modeling_iser.command_line:main"]},
     extras_require={

@@ -106,6 +106,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
 
 HEAT_MAP_WORDS = 48
 """Words of the longest sentence whose cross-attention is drawn."""
+_NOT_TO_CHANGE = {"dataset", "data_dir", "encoder", "variant", "seed", "output_dir", "evaluation_batch_size"}
 LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
 
@@ -342,6 +343,23 @@ def quick_encoder(directory: Path) -> Path:
     return directory
 
 
+def _changes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str]:
+    """The settings of `--set`; what is wrong with them ends the program before the first run."""
+    for part in options.set:
+        name, sign, _ = part.partition("=")
+        if not sign:
+            parser.error(f"--set takes NAME=VALUE, not {part!r}")
+        if name in _NOT_TO_CHANGE:
+            parser.error(f"--set: {name} is chosen by the other options, or by the runner itself")
+    changes = dict(part.split("=", 1) for part in options.set)
+    try:
+        values = {"dataset": "ch_ddi", "encoder": "…", "output_dir": "…", **PROFILES[options.profile], **changes}
+        parse_settings([word for name, value in values.items() for word in _argument(name, value)])
+    except ValueError as error:
+        parser.error(f"--set: {error}")
+    return changes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=tuple(PROFILES), default="quick")
@@ -362,7 +380,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores, and the GPU if any")
     parser.add_argument("--keep_models", action="store_true", help="keep the weights of every run")
     options = parser.parse_args()
-    options.set = dict(part.split("=", 1) for part in options.set)
+    options.set = _changes(parser, options)
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
     directory = options.output / options.profile
     if options.profile == "quick":
         options.encoder = options.encoder or quick_encoder(directory / "encoder")

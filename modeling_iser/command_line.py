@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    suffix = options.output.suffix.lstrip(".") if options.output else "jsonl"
+    suffix = options.output.suffix.lstrip(".").lower() if options.output else "jsonl"
     output_format = options.format or {"txt": "text"}.get(suffix, suffix)
     if output_format not in OUTPUT_FORMATS:
         raise ValueError(f"--format: {output_format!r} is not known. Known: {', '.join(OUTPUT_FORMATS)}.")
@@ -83,16 +84,22 @@ def _run(options: argparse.Namespace) -> int:
     for name, _ in sources:
         if name != "-" and not Path(name).is_file():
             raise FileNotFoundError(f"there is no file {name}")
+        if name != "-" and options.output is not None and Path(name).resolve() == options.output.resolve():
+            raise ValueError(f"{name} is both input and output.")
     if options.output is None:
-        return _extract(options, sources, sys.stdout, 0, output_format)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        return _extract(options, sources, sys.stdout, None, output_format)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     # Results gather line by line beside the output, which appears when all are there.
     partial = options.output.with_name(options.output.name + ".partial")
-    done = _repair(partial) if options.resume else 0
+    if options.resume:
+        _repair(partial)
     if options.resume and not partial.exists() and options.output.exists():
         print(f"{options.output} is complete.", file=sys.stderr)
         return 0
     with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
-        code = _extract(options, sources, stream, done, "jsonl")
+        code = _extract(options, sources, stream, partial if options.resume else None, "jsonl")
     if options.html:
         _write_html(_records(partial), options.html)
     _finish(partial, options.output, output_format)
@@ -100,26 +107,38 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _extract(
-    options: argparse.Namespace, sources: list[tuple[str, str]], stream: TextIO, done: int, output_format: str
+    options: argparse.Namespace, sources: list[tuple[str, str]], stream: TextIO, done: Path | None, output_format: str
 ) -> int:
+    """Write the results to `stream`; those that are in the file `done` are there already. The exit code."""
     from tqdm.auto import tqdm
 
     broken = 0
 
-    def good() -> Iterator[tuple[str, int, dict[str, Any]]]:
+    def report(source: str, line: int, error: object) -> None:
         nonlocal broken
+        broken += 1
+        print(f"iser-extract: {source}, line {line}: {error}", file=sys.stderr)
+
+    def good() -> Iterator[tuple[str, int, dict[str, Any]]]:
         for name, input_format in sources:
             for source, line, item in _read(name, input_format, options):
                 if isinstance(item, ValueError):
-                    broken += 1
-                    print(f"iser-extract: {source}, line {line}: {item}", file=sys.stderr)
+                    report(source, line, item)
                 else:
                     yield source, line, item
 
     items = good()
-    skipped = sum(1 for _, _ in zip(range(done), items, strict=False))
-    if skipped < done:
-        raise ValueError(f"--resume: {done} results are there already, but the input holds only {skipped} texts.")
+    skipped = 0
+    for record in _records(done) if done else ():
+        for source, line, _ in items:
+            if (source, line) == (record["source"], record["line"]):
+                skipped += 1
+                break
+            report(source, line, "there is no result of it, but of later lines")
+        else:
+            raise ValueError(
+                f"--resume: the input has no line {record['line']} of {record['source']} where there is a result of it."
+            )
     first = next(items, None)
     if first is None:
         return 2 if broken else 0
@@ -134,11 +153,14 @@ def _extract(
         yield first
         yield from items
 
-    with tqdm(unit="text", initial=done, disable=options.quiet, file=sys.stderr) as progress:
+    with tqdm(unit="text", initial=skipped, disable=options.quiet, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
         for batch in _batches(rest(), 8 * options.batch_size):
-            answers = extractor([item for *_, item in batch], batch_size=options.batch_size, **thresholds)
+            answers = _answers(extractor, [item for *_, item in batch], batch_size=options.batch_size, **thresholds)
             for (source, line, _), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, ValueError):
+                    report(source, line, answer)
+                    continue
                 record = {"source": source, "line": line, **answer}
                 if options.html and options.output is None:
                     shown.append(answer)
@@ -153,6 +175,16 @@ def _extract(
     if options.html and options.output is None:
         _write_html(shown, options.html)
     return 2 if broken else 0
+
+
+def _answers(extractor: Any, items: list[dict[str, Any]], **arguments: Any) -> list[Any]:
+    """What the pipeline finds in each text; where it can't take one, the error in its place."""
+    try:
+        return extractor(items, **arguments)
+    except ValueError as error:
+        if len(items) == 1:
+            return [error]
+        return [answer for item in items for answer in _answers(extractor, [item], **arguments)]
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -175,7 +207,10 @@ def _load(options: argparse.Namespace) -> Any:
         # The code of this package runs, not that which lies beside the weights.
         arguments |= {"model": options.model, "pipeline_class": DdiExtractionPipeline}
     load: Any = pipeline  # whose signature knows its own tasks only
-    return load("ddi-extraction", **arguments)
+    try:
+        return load("ddi-extraction", **arguments)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+        raise ValueError(f"the model cannot be loaded on {arguments['device']}: {error}") from error
 
 
 def _input_format(name: str, chosen: str | None) -> str:
@@ -195,7 +230,9 @@ def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator
         from pyarrow import parquet
 
         number = 0
-        for chunk in parquet.ParquetFile(sys.stdin.buffer if name == "-" else name).iter_batches():
+        file = parquet.ParquetFile(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name)
+        _check_column(source, file.schema_arrow.names, options)
+        for chunk in file.iter_batches():
             for row in chunk.to_pylist():
                 number += 1
                 yield source, number, _item(row, options)
@@ -221,18 +258,26 @@ def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator
         except json.JSONDecodeError as error:
             yield source, number, ValueError(f"not JSON ({error.msg} at column {error.colno})")
             continue
+        except (ValueError, RecursionError) as error:
+            yield source, number, ValueError(f"JSON that cannot be read ({error})")
+            continue
         yield source, number, _item({options.text_column: record} if isinstance(record, str) else record, options)
 
 
 def _read_csv(source: str, data: bytes, options: argparse.Namespace) -> Iterator[Item]:
-    reader = csv.DictReader(data.decode("utf-8-sig", errors="surrogateescape").splitlines(keepends=True))
-    if options.text_column not in (reader.fieldnames or []):
-        raise ValueError(f"{source}: no column {options.text_column!r}; there are {', '.join(reader.fieldnames or [])}")
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="surrogateescape"), newline=""))
+    _check_column(source, reader.fieldnames or [], options)
     for row in reader:
         if any(isinstance(value, str) and not value.isprintable() and _not_utf8(value) for value in row.values()):
             yield source, reader.line_num, ValueError("not UTF-8")
         else:
             yield source, reader.line_num, _item(row, options)
+
+
+def _check_column(source: str, names: Sequence[str], options: argparse.Namespace) -> None:
+    if options.text_column not in names:
+        raise ValueError(f"{source}: no column {options.text_column!r}; there are {', '.join(names)}")
 
 
 def _not_utf8(value: str) -> bool:
@@ -254,16 +299,15 @@ def _item(record: Any, options: argparse.Namespace) -> dict[str, Any] | ValueErr
     return {"text": text, "drug": drug}
 
 
-def _repair(partial: Path) -> int:
-    """Cut off a last line that was not written to its end; the number of lines that were."""
+def _repair(partial: Path) -> None:
+    """Cut off a last line that was not written to its end."""
     if not partial.exists():
-        return 0
+        return
     data = partial.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         with partial.open("r+b") as stream:
             stream.truncate(len(whole))
-    return whole.count(b"\n")
 
 
 def _records(partial: Path) -> Iterator[dict[str, Any]]:

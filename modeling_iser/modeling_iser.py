@@ -23,7 +23,7 @@ from .configuration_iser import IserConfig
 from .decoding_iser import choose_entities, decode_sentences, drop_overlaps, merge_windows
 from .layers_iser import WordStates, build_fusion, build_relation_context, build_span_context
 from .spans_iser import RangeMax, Spans, best_of_sentences, enumerate_spans, ordered_pairs
-from .text_iser import split_windows, split_words, window_territories
+from .text_iser import check_unicode, split_windows, split_words, window_territories
 
 
 logger = logging.getLogger(__name__)
@@ -237,7 +237,10 @@ class IserForJointExtraction(IserPreTrainedModel):
                     "This model was built from a configuration alone and has no tokenizer. Set `model.tokenizer`, or "
                     "start with `IserForJointExtraction.from_encoder` or `from_pretrained`."
                 )
-            self._tokenizer = mark_word_starts(AutoTokenizer.from_pretrained(self.name_or_path))
+            self._tokenizer = mark_word_starts(
+                # With the configuration in hand, transformers does not ask whether it may run the checkpoint's code.
+                AutoTokenizer.from_pretrained(self.name_or_path, config=self.config)
+            )
         return self._tokenizer
 
     @tokenizer.setter
@@ -419,7 +422,7 @@ class IserForJointExtraction(IserPreTrainedModel):
         Args:
             inputs: a text, a list of texts, or a list of sentences that are lists of words.
             batch_size: sentences (or windows of long sentences) that go through the encoder at once.
-                The results do not depend on it.
+                In float32 the results do not depend on it.
             entity_threshold: least probability of an entity's type.
             relation_threshold: least score of a relation; `None`: the configuration's.
             exact: look at the context of every span, whatever the proposals say; slow.
@@ -433,8 +436,11 @@ class IserForJointExtraction(IserPreTrainedModel):
 
         Raises:
             TypeError: for an input that is neither a text nor a list of words.
-            ValueError: for another number of prompts than inputs, and for a prompt that leaves no room in the encoder.
+            ValueError: for another number of prompts than inputs, a prompt that leaves no room in the encoder, a text
+                with half a surrogate pair, and a batch size below 1.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
         if isinstance(inputs, str):
             inputs = [inputs]
         prompts = list(prompts) if prompts is not None else [""] * len(inputs)
@@ -534,6 +540,7 @@ def mark_word_starts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerB
 
 def _text_and_words(index: int, item: str | Sequence[str]) -> tuple[str, list[str]]:
     if isinstance(item, str):
+        check_unicode(item)
         return item, [item[start:end] for start, end in split_words(item)]
     if isinstance(item, Sequence) and all(isinstance(word, str) for word in item):
         return " ".join(item), list(item)

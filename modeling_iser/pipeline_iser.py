@@ -46,7 +46,7 @@ class DdiExtractionPipeline(Pipeline):
         entity_threshold: least probability of an entity's type, default 0.
         relation_threshold: least score of a relation, default the model's.
         triples: return flat triples only.
-        batch_size: sentences that go through the model at once, default 16. The results do not depend on it.
+        batch_size: sentences that go through the model at once, default 16. In float32 the results do not depend on it.
 
     Returns:
         For each text an [`Extraction`], a dictionary that notebooks show as a picture:
@@ -60,6 +60,7 @@ class DdiExtractionPipeline(Pipeline):
 
     Raises:
         TypeError: for an input that is no text.
+        ValueError: for a text that is not Unicode (half a surrogate pair), and a drug that leaves no room for the text.
 
     Not for clinical decisions.
     """
@@ -121,11 +122,14 @@ class DdiExtractionPipeline(Pipeline):
     def preprocess(
         self, inputs: str | Mapping[str, Any], drug: str | None = None, split_sentences: bool | None = None
     ) -> dict[str, Any]:
-        text, drug = (inputs.get("text"), inputs.get("drug", drug)) if isinstance(inputs, Mapping) else (inputs, drug)
+        text: Any = inputs
+        if isinstance(inputs, Mapping):
+            text, drug = inputs.get("text"), inputs["drug"] if inputs.get("drug") is not None else drug
         if not isinstance(text, str):
             raise TypeError(f"The pipeline takes texts, not {type(text).__name__}: {inputs!r:.80}")
         if drug is not None and (not isinstance(drug, str) or not drug.strip()):
             raise TypeError(f"drug is a text that is not empty, not {drug!r}.")
+        drug = drug.strip() if drug else None
         split = bool(drug) if split_sentences is None else split_sentences
         return {"requests": {"text": text, "drug": drug, "pieces": split_leaflet(text) if split else [(0, len(text))]}}
 

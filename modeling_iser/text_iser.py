@@ -13,6 +13,14 @@ _CHARACTER_SCRIPTS = (
 _WORD = re.compile(rf"[^\W_{_CHARACTER_SCRIPTS}]+|\S")
 
 
+def check_unicode(text: str) -> None:
+    """Raise `ValueError` where a text has half a surrogate pair, which is no character and which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Character {error.start} is half a surrogate pair, not Unicode text.") from None
+
+
 def split_words(text: str) -> list[tuple[int, int]]:
     """
     The words of a text as character ranges, `end` exclusive.

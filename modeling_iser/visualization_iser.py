@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,18 @@ class Extraction(dict[str, Any]):
         return self.to_html()
 
 
-def write_html(extractions: Iterable[Extraction], path: str | Path, title: str = "ISER") -> None:
-    """Write extractions as a self-contained HTML page, one below the other, each with a table of its triples."""
-    extractions = list(extractions)
-    colours = _colours(extractions)
+def write_html(
+    extractions: Mapping[str, Any] | Iterable[Mapping[str, Any]], path: str | Path, title: str = "ISER"
+) -> None:
+    """
+    Write extractions (one, or several one below the other) as a self-contained HTML page, each with a table of its
+    triples. What was read back from JSON will do.
+    """
+    several = [extractions] if isinstance(extractions, Mapping) else extractions
+    shown = [Extraction(one) for one in several]
+    colours = _colours(shown)
     sections = []
-    for extraction in extractions:
+    for extraction in shown:
         rows = "".join(
             f"<tr><td>{html.escape(t['head'])}</td><td>{html.escape(t['relation'])}</td>"
             f"<td>{html.escape(t['tail'])}</td><td>{t['score']:.2f}</td></tr>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -342,6 +343,13 @@ def test_standard_input(chinese_model: Path) -> None:
     result = subprocess.run(command, input="\n".join(TEXTS).encode(), capture_output=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert [json.loads(line)["text"] for line in result.stdout.decode().splitlines()] == TEXTS
+    table = io.BytesIO()
+    parquet.write_table(arrow_table({"text": [*TEXTS, "😀"]}), table)
+    environment["PYTHONIOENCODING"] = "gbk"
+    command += ["--input-format", "parquet"]
+    result = subprocess.run(command, input=table.getvalue(), capture_output=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["text"] for line in result.stdout.decode().splitlines()] == [*TEXTS, "😀"]
 
 
 def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path) -> None:
@@ -363,6 +371,32 @@ def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path
     code, out, err = run(bad_csv)
     assert (code, len(out.splitlines())) == (2, 1)
     assert "line 3: not UTF-8" in err
+
+
+def test_texts_and_drugs_that_the_model_cannot_take_are_reported(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    lines = ['"乙"', '"a\\ud83d b"', '{"text": "丙", "drug": "%s"}' % ("药" * 900), "[" * 100_000, "9" * 5000, '"丁"']
+    path.write_text("\n".join(lines), encoding="utf-8")
+    code, out, err = run(path)
+    assert code == 2
+    assert [(r["line"], r["text"]) for r in map(json.loads, out.splitlines())] == [(1, "乙"), (6, "丁")]
+    for part in (
+        "line 2: Character 1 is half a surrogate pair",
+        "line 3: A prompt of",
+        "line 4: JSON that cannot be read",
+        "line 5: JSON that cannot be read",
+    ):
+        assert f"{path}, {part}" in err
+
+
+def test_csv_of_any_length_and_any_separator_inside(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    texts = ["乙\u2028增强\x0c本品", "乙。" * 70_000, "丙\n丁"]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["text"], *([text] for text in texts)])
+    code, out, _ = run(path, "--entity-threshold", 1, "--drug", DRUG)
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.split("\n")[:-1]] == texts
 
 
 @pytest.mark.parametrize(
@@ -388,6 +422,23 @@ def test_a_wrong_column_is_named(run: Any, tmp_path: Path) -> None:
     assert code == 1
     assert "no column 'sentence'; there are id, text" in err
     assert run(path, "--text-column", "id")[0] == 0
+    code, _, err = run(write_inputs(tmp_path)["parquet"], "--text-column", "sentence")
+    assert code == 1
+    assert "no column 'sentence'; there are text" in err
+
+
+def test_outputs(run: Any, tmp_path: Path) -> None:
+    path = write_inputs(tmp_path)["jsonl"]
+    before = path.read_bytes()
+    code, _, err = run(path, "--output", path)
+    assert (code, path.read_bytes()) == (1, before)
+    assert "is both input and output" in err
+    output = tmp_path / "new" / "directory" / "OUT.CSV"
+    assert run(path, "--output", output)[0] == 0
+    assert output.read_text(encoding="utf-8-sig").startswith("source,line")
+    code, _, err = run(path, "--device", "meat")
+    assert code == 1
+    assert "the model cannot be loaded on meat" in err
 
 
 def test_resume_neither_loses_nor_repeats(run: Any, chinese_model: Path, tmp_path: Path) -> None:
@@ -416,7 +467,20 @@ def test_resume_neither_loses_nor_repeats(run: Any, chinese_model: Path, tmp_pat
     partial.write_bytes(output.read_bytes())
     code, _, err = run(write_inputs(tmp_path)["jsonl"], "--output", output, "--resume")
     assert code == 1
-    assert "3000 results are there already, but the input holds only 3" in err
+    assert f"the input has no line 1 of {path}" in err
+
+
+def test_resume_after_a_text_that_the_model_could_not_take(run: Any, tmp_path: Path) -> None:
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in ("乙", "\ud83d", "丙", "丁")), encoding="utf-8")
+    assert run(path, "--output", output)[0] == 2
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_bytes(b"".join(output.read_bytes().splitlines(keepends=True)[:2]))
+    output.unlink()
+    code, _, err = run(path, "--output", output, "--resume")
+    assert code == 2
+    assert "line 2: there is no result of it, but of later lines" in err
+    assert [record["text"] for record in read_lines(output)] == ["乙", "丙", "丁"]
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -445,6 +509,30 @@ class TestBundledModel:
         assert result.returncode == 0, result.stderr
         (triple,) = json.loads(result.stdout.splitlines()[-1])
         assert (triple["head"], triple["relation"], triple["tail"]) == ("多巴胺", "协同", "布美他尼片")
+
+    def test_it_carries_its_code(self, bundled: Any, tmp_path: Path) -> None:
+        code = (
+            "import json, sys; from transformers import AutoModel, pipeline; "
+            f"model = AutoModel.from_pretrained({str(DEFAULT_MODEL)!r}, trust_remote_code=True); "
+            f"extractor = pipeline('ddi-extraction', model={str(DEFAULT_MODEL)!r}, trust_remote_code=True); "
+            f"assert 'modeling_iser' not in sys.modules; model.extract(['甲']); "
+            f"print(json.dumps(extractor({LEAFLET!r}, drug={DRUG!r})))"
+        )
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONSAFEPATH": "1"}
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=tmp_path,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert "run the custom code" not in result.stdout
+        answer = json.loads(result.stdout.splitlines()[-1])
+        assert without_scores(answer) == without_scores(bundled(LEAFLET, drug=DRUG))
+
+    def test_spaces_around_the_drug(self, bundled: Any) -> None:
+        text = "与多巴胺合用,本品的利尿作用加强"
+        (triple,) = bundled(text, drug=" 布美他尼片\u3000\n", triples=True)
+        assert triple["tail"] == "布美他尼片"
+        assert bundled({"text": text, "drug": None}, drug="布美他尼片", triples=True) == [triple]
 
     def test_size_and_files(self) -> None:
         assert sum(path.stat().st_size for path in DEFAULT_MODEL.iterdir()) <= 64 * 2**20

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks import plots
 from benchmarks.paper import PAPER
-from benchmarks.reproduce import SYSTEMS, f1, outcomes, paired_bootstrap, tables
+from benchmarks.reproduce import SYSTEMS, f1, main, outcomes, paired_bootstrap, tables
 
 from .conftest import DOCUMENTS
 
@@ -157,6 +157,32 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
     assert all(sum(row) == pytest.approx(1, abs=0.01) for row in documents["attention"]["entity"])
     assert reproduce() == first
     assert (run / "result.json").stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "dropout"], "NAME=VALUE"),
+        (["--set", "variant=spert"], "variant is chosen by"),
+        (["--set", "drop_out=0.2"], "Did you mean 'dropout'?"),
+        (["--set", "num_epochs=many"], "invalid int value: 'many'"),
+        (["--jobs", "0"], "at least 1"),
+        (["--profile", "small"], "--encoder is required"),
+    ],
+)
+def test_wrong_options_end_it_before_the_first_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--output", str(tmp_path / "runs"), *arguments])
+    with pytest.raises(SystemExit) as exit_code:
+        main()
+    assert exit_code.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*/*/*"))
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:

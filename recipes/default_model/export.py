@@ -1,5 +1,5 @@
 """
-Turn the run of `recipe.yaml` into the bundled model: float16 weights, no code (the package around it has the code).
+Turn the run of `recipe.yaml` into the bundled model: float16 weights, and links to the code of the package around it.
 The model card that the output directory holds is kept.
 
     python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 \
@@ -31,9 +31,9 @@ def main() -> None:
     model.half().save_pretrained(arguments.output)
     for code in arguments.output.glob("*.py"):
         code.unlink()
+        code.symlink_to(Path("..", code.name))
     path = arguments.output / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("auto_map", None)
     config["encoder_config"].pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (arguments.output / "README.md").write_bytes(card)

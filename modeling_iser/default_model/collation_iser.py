@@ -1,0 +1,1 @@
+../collation_iser.py

@@ -1,0 +1,1 @@
+../visualization_iser.py
