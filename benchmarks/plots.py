@@ -52,6 +52,12 @@ def micro_f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
     return 200 * right / total if total else 0.0
 
 
+def f1(rows: Sequence[Sequence[int]], task: int) -> float:
+    """Micro F1 in percent of entities (`task` 0) or relations (1) over outcome rows."""
+    right, found, there = (sum(row[3 * task + column] for row in rows) for column in range(3))
+    return 200 * right / (found + there) if found + there else 0.0
+
+
 def bucket(value: int, bounds: Sequence[int]) -> int:
     """Index of the bucket of a value."""
     return max(index for index, bound in enumerate(bounds) if value >= bound)
@@ -165,7 +171,7 @@ def _by_system(runs: Sequence[Run], names: Iterable[str] | None = None) -> dict[
 
 
 def _mean_f1(runs: Sequence[Run], task: str) -> float:
-    return statistics.fmean(100 * run["scores"][f"{task}_micro_f1"] for run in runs)
+    return statistics.fmean(f1(run["outcomes"], ("entity", "relation").index(task)) for run in runs)
 
 
 def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
@@ -206,21 +212,25 @@ def threshold_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Relation F1 with each relation context of the paper."""
+    """Relation F1 with each relation context of the paper: a dot a seed, and their mean."""
     systems = _by_system(runs, LOCAL_CONTEXTS)
     if len(systems) < 2:
         return False
     figure, (axes,) = _figure()
-    values = [_mean_f1(members, "relation") for members in systems.values()]
-    axes.bar_label(axes.bar(list(systems), values), fmt="%.1f")
-    axes.tick_params(axis="x", rotation=30)
+    for place, members in enumerate(systems.values()):
+        mean = _mean_f1(members, "relation")
+        axes.plot([place] * len(members), [_mean_f1([run], "relation") for run in members], "o", color="C0", alpha=0.6)
+        axes.hlines(mean, place - 0.3, place + 0.3, color="C0")
+        axes.annotate(f"{mean:.1f}", (place + 0.15, mean), textcoords="offset points", xytext=(0, 4))
+    axes.set_xticks(range(len(systems)), list(systems), rotation=30)
+    axes.margins(x=0.1, y=0.15)
     axes.set(ylabel="relation micro F1 (%)", title=f"Relation context: {title}")
     figure.savefig(path, dpi=120)
     return True
 
 
 def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Training loss over the steps, mean over the seeds."""
+    """Training loss over the steps, mean over the seeds and over five points."""
     figure, (axes,) = _figure()
     drawn = False
     for name, members in _by_system(runs).items():
@@ -230,7 +240,10 @@ def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
                 by_step[step].append(loss)
         if by_step:
             drawn = True
-            axes.plot(sorted(by_step), [statistics.fmean(by_step[step]) for step in sorted(by_step)], label=name, lw=1)
+            steps = sorted(by_step)
+            losses = [statistics.fmean(by_step[step]) for step in steps]
+            smooth = [statistics.fmean(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))]
+            axes.plot(steps, smooth, label=name, lw=1)
     axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
     if drawn:
         axes.legend(fontsize="small")

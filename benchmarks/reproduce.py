@@ -47,7 +47,7 @@ if not __package__:  # run as a file, which puts this directory on the path, not
     sys.path[0] = str(ROOT)
 
 from benchmarks.paper import FOOTNOTES, PAPER  # noqa: E402
-from benchmarks.plots import draw_all, spans, triples  # noqa: E402
+from benchmarks.plots import draw_all, f1, spans, triples  # noqa: E402
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction  # noqa: E402
 from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
 from modeling_iser.figures import cross_attention  # noqa: E402
@@ -123,12 +123,6 @@ def outcomes(
         pairs = ((spans(reference), spans(prediction)), (triples(reference), triples(prediction, threshold)))
         rows.append([count for gold, found in pairs for count in (len(gold & found), len(found), len(gold))])
     return rows
-
-
-def f1(rows: Sequence[Sequence[int]], task: int) -> float:
-    """Micro F1 in percent of entities (`task` 0) or relations (1) over outcome rows."""
-    right, found, there = (sum(row[3 * task + column] for row in rows) for column in range(3))
-    return 200 * right / (found + there) if found + there else 0.0
 
 
 def paired_bootstrap(

@@ -216,7 +216,7 @@ def test_figures_from_results(tmp_path: Path) -> None:
             "system": system,
             "seed": 0,
             "settings": {},
-            "scores": {"entity_micro_f1": 0.9, "relation_micro_f1": 0.7},
+            "outcomes": [[2, 3, 2, 1, 1, 2]],
             "losses": [[10, 1.0], [20, 0.5]],
         }
         (run / "result.json").write_text(json.dumps(result))
