@@ -101,6 +101,7 @@ class Settings:
 
     num_epochs: int = setting(70, "Passes over the training documents.")
     batch_size: int = setting(2, "Documents of a training step, on each process.")
+    group_by_length: bool = setting(True, "Sentences of like length share a step, which saves padding.")
     gradient_accumulation_steps: int = setting(1, "Batches whose gradients make one step.")
     learning_rate: float = setting(2e-5, "Peak learning rate.")
     new_layers_learning_rate: float | None = setting(
@@ -269,10 +270,29 @@ def derived_seed(*parts: Any) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def epoch_order(seed: int, epoch: int, length: int) -> list[int]:
-    """The order of the training sentences in an epoch."""
+# Sentences are grouped by length within so many steps: far more would hardly save padding, and make the steps of every
+# epoch the same.
+_STEPS_OF_A_POOL = 16
+
+
+def epoch_order(seed: int, epoch: int, lengths: Sequence[int], step_size: int) -> list[int]:
+    """
+    The order of the training sentences in an epoch: random, but those of a step are of like length.
+
+    Args:
+        lengths: length of each sentence; where all are equal, this is a plain shuffle.
+        step_size: sentences of an optimizer step.
+    """
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
-    return torch.randperm(length, generator=generator).tolist()
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    pool = _STEPS_OF_A_POOL * step_size
+    steps: list[list[int]] = []
+    for first in range(0, len(order), pool):
+        alike = sorted(order[first : first + pool], key=lengths.__getitem__)
+        steps += [alike[start : start + step_size] for start in range(0, len(alike), step_size)]
+    # The last step may be a smaller one, and has to stay the last.
+    places = [*torch.randperm(len(steps) - 1, generator=generator).tolist(), len(steps) - 1]
+    return [index for place in places for index in steps[place]]
 
 
 # -------------------------------------------------------------------------------------- checkpoints
@@ -578,6 +598,7 @@ def _run_epochs(
         collator.replacement = MentionReplacement(sentences, settings.mention_replacement, max_tokens)
     documents_per_step = settings.batch_size * accelerator.num_processes * settings.gradient_accumulation_steps
     steps_per_epoch = math.ceil(len(sentences) / documents_per_step)
+    lengths = [len(sentence.word_tokens) if settings.group_by_length else 0 for sentence in sentences]
     total_steps = settings.num_epochs * steps_per_epoch
     warmup_steps = round(settings.warmup_ratio * total_steps)
     started = time.monotonic() - progress.seconds
@@ -600,7 +621,7 @@ def _run_epochs(
         bar.set_description(f"epoch {epoch + 1}/{settings.num_epochs}")
         collator.epoch = epoch
         done = (progress.step - epoch * steps_per_epoch) * documents_per_step
-        order = epoch_order(settings.seed, epoch, len(sentences))[done:]
+        order = epoch_order(settings.seed, epoch, lengths, documents_per_step)[done:]
         loader = accelerator.prepare(
             DataLoader(Subset(sentences, order), batch_size=settings.batch_size, collate_fn=collate)  # type: ignore[arg-type]
         )

@@ -15,8 +15,8 @@ changes single settings of train.py and makes a system of its own. The tables ar
 and the figures beside it (`benchmarks/plots.py`), from all results there are.
 
 `quick` takes minutes on two cores and needs nothing but this repository: the bundled model's encoder, few sentences,
-few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `small` and
-`medium` are budgets for a small encoder on two cores.
+few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short`, `small`
+and `medium` are budgets for a small encoder on two cores.
 """
 
 from __future__ import annotations
@@ -79,12 +79,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "validation_fraction": 0.2,
         "evaluate_every": 1000,
     },
-    "ch_ddi": {"dataset": "ch_ddi", "test_splits": ["test"], "max_span_width": 20},
+    "ch_ddi": {
+        "dataset": "ch_ddi",
+        "test_splits": ["test"],
+        "max_span_width": 20,
+        "negative_spans": 50,
+        "negative_pairs": 50,
+    },
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "quick": {
         "num_epochs": 5, "batch_size": 4, "learning_rate": 2e-4, "new_layers_learning_rate": 2e-3,
         "max_train_documents": 48, "max_evaluation_documents": 24, "negative_spans": 60, "negative_pairs": 20,
+    },
+    "short": {
+        "num_epochs": 5, "batch_size": 8, "learning_rate": 2e-4, "new_layers_learning_rate": 1e-3,
+        "mixed_precision": "bf16",
     },
     "small": {
         "num_epochs": 8, "batch_size": 8, "learning_rate": 2e-4, "new_layers_learning_rate": 1e-3,
@@ -97,10 +107,12 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Learning rates of a system where they are not those of the profile: each system has what was best for it of the trials
-# on `conll04_development` (README).
-TUNED: dict[tuple[str, str], dict[str, Any]] = {
+# Settings of a system or a data set where they are not those of the profile: the learning rates that were best for SpERT
+# of the trials on `conll04_development` (comparison.md), and the paper's dropout.
+EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("short", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
     ("small", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
+    ("full", "ch_ddi"): {"dropout": 0.75},
 }
 
 HEAT_MAP_WORDS = 48
@@ -166,13 +178,16 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             return
     lock.write_text(f"{platform.node()} {os.getpid()}")
     try:
-        values = {**PROFILES[options.profile], **TUNED.get((options.profile, system), {}), **SETTINGS[dataset]}
+        values = {**PROFILES[options.profile], **SETTINGS[dataset]}
+        for part in (system, dataset):
+            values |= EXCEPTIONS.get((options.profile, part), {})
         # As in the paper; what becomes of it without overlaps follows from the documents.
         values |= {"overlapping_entities": True, **options.set, "variant": system, "seed": seed}
-        values |= {"encoder": str(options.encoder), "output_dir": str(directory / "run"), "evaluation_batch_size": 16}
+        values["evaluation_batch_size"] = 16
+        places = {"encoder": str(options.encoder), "output_dir": str(directory / "run")}
         if dataset.startswith("conll04"):
-            values["data_dir"] = str(options.conll04)
-        arguments = [part for name, value in values.items() for part in _argument(name, value)]
+            places["data_dir"] = str(options.conll04)
+        arguments = [part for name, value in (values | places).items() for part in _argument(name, value)]
         settings = parse_settings([*arguments, "--resume"])
         start = time.monotonic()
         scores = train(settings)
@@ -378,9 +393,12 @@ def main() -> None:
     datasets = [name for name in options.datasets if SETTINGS[name]["dataset"] != "conll04" or options.conll04]
     for name in set(options.datasets) - set(datasets):
         print(f"{name} is left out: --conll04 does not say where its files are", file=sys.stderr)
+    # Every run has a process of its own, forked from one that has imported all and computed nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.reproduce"])
     pool = concurrent.futures.ProcessPoolExecutor(
         options.jobs,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=context,
         initializer=torch.set_num_threads,
         initargs=(max(1, torch.get_num_threads() // options.jobs),),
         max_tasks_per_child=1,
