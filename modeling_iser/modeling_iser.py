@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _MAX_PAIRS_PER_CHUNK = 2**14
 # A window of 510 words of a leaflet has fewer than 200 that pass; of garbage nearly all 10,000 may.
 _MAX_PROPOSALS = 256
+# In the first steps of training every span passes; the memory they would need is soon needed no more.
+_MAX_PROPOSALS_IN_TRAINING = 32
 
 
 @dataclass
@@ -376,13 +378,15 @@ class IserForJointExtraction(IserPreTrainedModel):
     def proposed(self, logits: Tensor, sentence: Tensor) -> Tensor:
         """
         True at the spans that pass the first pass, shape `(num_spans,)`: those at or above the threshold, and of a
-        sentence the best 256 at most, so that text unlike any a model has seen does not take minutes.
+        sentence the best 256 at most (32 in training), so that text unlike any a model has seen, and all text before a
+        model has learned anything, does not take minutes.
 
         Args:
             logits: from `score_proposals`.
             sentence: index of the sentence of each span, in ascending order, shape `(num_spans,)`.
         """
-        return (logits >= self.proposal_logit_threshold) & best_of_sentences(logits, sentence, _MAX_PROPOSALS)
+        most = _MAX_PROPOSALS_IN_TRAINING if self.training else _MAX_PROPOSALS
+        return (logits >= self.proposal_logit_threshold) & best_of_sentences(logits, sentence, most)
 
     def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
         """Entity logits of [span; width; c] (Eq. 10), shape `(num_spans, num_entity_types + 1)`."""
