@@ -111,6 +111,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 # of the trials on `conll04_development` (comparison.md), and the paper's dropout.
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
+    # About as many steps as on CoNLL04.
+    ("short", "conll04_standard"): {"num_epochs": 4},
+    ("short", "ch_ddi"): {"num_epochs": 3},
     ("small", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
     ("full", "ch_ddi"): {"dropout": 0.75},
 }
