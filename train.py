@@ -101,7 +101,9 @@ class Settings:
 
     num_epochs: int = setting(70, "Passes over the training documents.")
     batch_size: int = setting(2, "Documents of a training step, on each process.")
-    group_by_length: bool = setting(True, "Sentences of like length share a step, which saves padding.")
+    group_by_length: bool = setting(
+        False, "Sentences of like length share a step: less padding, but steps that are less alike, and lower scores."
+    )
     gradient_accumulation_steps: int = setting(1, "Batches whose gradients make one step.")
     learning_rate: float = setting(2e-5, "Peak learning rate.")
     new_layers_learning_rate: float | None = setting(
