@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import statistics
 from collections import defaultdict
@@ -19,44 +18,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.outcomes import Run, f1, micro_f1, spans, triples
 from modeling_iser.figures import draw_attention
 
 
-Run = dict[str, Any]
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 LOCAL_CONTEXTS = ("iser", "lc_to_lc_att", "lc_to_lc_bert", "lc_to_cls", "lc_to_gc", "lc_to_gc_bert")
 BUCKETS = {"span width": (1, 2, 3, 4, 6, 11), "sentence length": (1, 15, 25, 35, 50)}
 """Lower bounds; the last has no upper bound."""
-
-
-def spans(document: Run) -> set[tuple[int, int, str]]:
-    """Entities as `(start, end, type)`."""
-    return {(e["start"], e["end"], e["type"]) for e in document["entities"]}
-
-
-def triples(document: Run, threshold: float = 0.0) -> set[tuple[tuple[int, int, str], tuple[int, int, str], str]]:
-    """Relations as `(head, tail, type)`, those found only from the threshold on."""
-    places = [(e["start"], e["end"], e["type"]) for e in document["entities"]]
-    return {
-        (places[r["head"]], places[r["tail"]], r["type"])
-        for r in document["relations"]
-        if r.get("score", 1.0) >= threshold
-    }
-
-
-def micro_f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
-    """F1 in percent over `(gold, found)` sets; NaN, which no figure shows, where all are empty."""
-    right = total = 0
-    for gold, found in pairs:
-        right += len(gold & found)
-        total += len(gold) + len(found)
-    return 200 * right / total if total else math.nan
-
-
-def f1(rows: Sequence[Sequence[int]], task: int) -> float:
-    """Micro F1 in percent of entities (`task` 0) or relations (1) over outcome rows."""
-    right, found, there = (sum(row[3 * task + column] for row in rows) for column in range(3))
-    return 200 * right / (found + there) if found + there else 0.0
 
 
 def bucket(value: int, bounds: Sequence[int]) -> int:
@@ -138,9 +107,12 @@ def draw_all(directory: Path) -> list[Path]:
         groups[run["dataset"], run["encoder"]].append(run)
     written = []
     for (dataset, encoder), runs in sorted(groups.items()):
-        for name, draw in FIGURES.items():
+        # Results may stand alone, as those of this repository do.
+        with_documents = [run for run in runs if run["documents"].exists()]
+        for name, draw in (FIGURES_OF_RESULTS | FIGURES_OF_DOCUMENTS).items():
             path = directory / f"{dataset}-{encoder}-{name}.png"
-            if draw(runs, path, f"{dataset}, {encoder}"):
+            of = with_documents if name in FIGURES_OF_DOCUMENTS else runs
+            if of and draw(of, path, f"{dataset}, {encoder}"):
                 written.append(path)
     return written
 
@@ -311,11 +283,14 @@ def attention(runs: Sequence[Run], path: Path, title: str) -> bool:
     return False
 
 
-FIGURES: dict[str, Callable[[Sequence[Run], Path, str], bool]] = {
+Draw = Callable[[Sequence[Run], Path, str], bool]
+FIGURES_OF_RESULTS: dict[str, Draw] = {
     "dropout": dropout_sweep,
-    "threshold": threshold_sweep,
     "local-context": local_contexts,
     "losses": learning_curves,
+}
+FIGURES_OF_DOCUMENTS: dict[str, Draw] = {
+    "threshold": threshold_sweep,
     "widths-and-lengths": widths_and_lengths,
     "confusion": confusion_matrices,
     "attention": attention,

@@ -8,15 +8,15 @@ The paper's comparison of systems: runs, tables, significance.
 Every run is a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with `result.json`: settings, seed, commit,
 machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs;
 and with `documents.json`: what was there, what was found, down to a relation score of 0.01, and the cross-attention in
-one sentence. A run whose result is
-there is not run again, one that was interrupted goes on, one that failed does not stop the others. `--jobs` runs
-several at a time, and several of these commands may share the work, since a run belongs to whoever locks it. `--set`
-changes single settings of train.py and makes a system of its own. The tables are written to `OUTPUT/PROFILE/tables.md`
-and the figures beside it (`benchmarks/plots.py`), from all results there are.
+one sentence. A run whose result is there is not run again, one that was interrupted goes on, one that failed does not
+stop the others. `--jobs` runs several at a time, and several of these commands may share the work, since a run belongs
+to whoever locks it. `--set` changes single settings of train.py and makes a system of its own. The tables
+(`benchmarks/tables.py`) are written to `OUTPUT/PROFILE/tables.md` and the figures (`benchmarks/plots.py`) beside them,
+from all results there are. `benchmarks/results` has those of comparison.md.
 
 `quick` takes minutes on two cores and needs nothing but this repository: the bundled model's encoder, few sentences,
-few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short`, `small`
-and `medium` are budgets for a small encoder on two cores.
+few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short`,
+`small` and `medium` are budgets for a small encoder on two cores.
 """
 
 from __future__ import annotations
@@ -29,15 +29,12 @@ import os
 import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 
@@ -45,15 +42,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file, which puts this directory on the path, not the repository
     sys.path[0] = str(ROOT)
 
-from benchmarks.paper import FOOTNOTES, PAPER  # noqa: E402
-from benchmarks.plots import draw_all, f1, spans, triples  # noqa: E402
-from modeling_iser import DEFAULT_MODEL, VARIANTS, IserForJointExtraction  # noqa: E402
+from benchmarks.outcomes import outcomes  # noqa: E402
+from benchmarks.plots import draw_all  # noqa: E402
+from benchmarks.tables import SYSTEMS, read_results, tables  # noqa: E402
+from modeling_iser import DEFAULT_MODEL, IserForJointExtraction  # noqa: E402
 from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
 from modeling_iser.figures import cross_attention  # noqa: E402
 from train import Settings, load_splits, parse_settings, train  # noqa: E402
 
-
-SYSTEMS = ("spert", *(name for name in VARIANTS if name != "spert"))
 
 # What is trained on and what is scored. `conll04` is the paper's setting: SpERT's training file, scored on its
 # development file. `conll04_standard` is the field's: both files, scored on the test file. `conll04_development` is for
@@ -107,8 +103,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Settings of a system or a data set where they are not those of the profile: the learning rates that were best for SpERT
-# of the trials on `conll04_development` (comparison.md), and the paper's dropout.
+# Settings of a system or a data set where they are not those of the profile: the learning rates that were best for
+# SpERT of the trials on `conll04_development` (comparison.md), and the paper's dropout.
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4},
     # About as many steps as on CoNLL04.
@@ -123,48 +119,6 @@ HEAT_MAP_WORDS = 48
 _NOT_TO_CHANGE = {"dataset", "data_dir", "encoder", "variant", "seed", "output_dir", "evaluation_batch_size"}
 LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
-
-
-def outcomes(
-    references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]], threshold: float = 0.0
-) -> list[list[int]]:
-    """
-    For each sentence `[entities right, found, there, relations right, found, there]`, strict; relations are found from
-    the threshold on.
-    """
-    rows = []
-    for reference, prediction in zip(references, predictions, strict=True):
-        pairs = ((spans(reference), spans(prediction)), (triples(reference), triples(prediction, threshold)))
-        rows.append([count for gold, found in pairs for count in (len(gold & found), len(found), len(gold))])
-    return rows
-
-
-def paired_bootstrap(
-    first: Sequence[Sequence[Sequence[int]]],
-    second: Sequence[Sequence[Sequence[int]]],
-    task: int,
-    samples: int = 2000,
-    seed: int = 0,
-) -> float:
-    """
-    One-sided p-value that `first` is not better than `second`.
-
-    Args:
-        first, second: outcome rows for each seed, all of the same sentences in the same order.
-        task: 0 for entities, 1 for relations.
-        samples: how often the sentences are drawn with replacement; a sample's score is the mean over seeds.
-    """
-    count = len(first[0])
-    # How often each sentence was drawn, `(samples, count)`.
-    weights = np.random.default_rng(seed).multinomial(count, [1 / count] * count, samples)
-
-    def scores(runs: Sequence[Sequence[Sequence[int]]]) -> Any:
-        sums = weights @ np.array(runs)[:, :, 3 * task : 3 * task + 3]  # (seeds, samples, 3)
-        right, found, there = np.moveaxis(sums, -1, 0)
-        return (200 * right / np.maximum(found + there, 1)).mean(axis=0)
-
-    not_better = int((scores(first) <= scores(second)).sum())
-    return (not_better + 1) / (samples + 1)
 
 
 def run(dataset: str, system: str, seed: int, directory: Path, options: argparse.Namespace) -> None:
@@ -283,62 +237,6 @@ def _system_name(system: str, options: argparse.Namespace) -> str:
     return " ".join([system, *(f"{name}={value}" for name, value in sorted(options.set.items()))])
 
 
-def tables(results: Sequence[dict[str, Any]]) -> str:
-    """
-    Markdown: for each data set, mean and standard deviation over seeds, the paper's figures and significance; then the
-    same where of overlapping entities only the most probable stays.
-    """
-    parts = []
-    for dataset, encoder in sorted({(r["dataset"], r["encoder"]) for r in results}):
-        here = [r for r in results if (r["dataset"], r["encoder"]) == (dataset, encoder)]
-        names = sorted({r["system"] for r in here}, key=lambda name: (SYSTEMS.index(name.split()[0]), name))
-        by_system = {name: sorted((r for r in here if r["system"] == name), key=lambda r: r["seed"]) for name in names}
-        lines = [
-            f"### {dataset}, {encoder}",
-            "",
-            "| system | seeds | entity F1 | relation F1 | paper: entity / relation | ISER better: p entity / relation "
-            "| no overlaps: entity F1 | relation F1 | ISER better: p entity / relation | minutes |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for system, runs in by_system.items():
-            paper = PAPER.get(dataset, {}).get(system)
-            free, flat = (
-                (
-                    [_mean([f1(run[kind], task) for run in runs]) for task in (0, 1)],
-                    _significance(by_system.get("iser", []), runs, kind) if system != "iser" else "–",
-                )
-                for kind in ("outcomes", "flat_outcomes")
-            )
-            cells = [
-                system,
-                str(len(runs)),
-                *free[0],
-                f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "–",
-                free[1],
-                *flat[0],
-                flat[1],
-                f"{statistics.fmean(r['seconds'] for r in runs) / 60:.1f}",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in FOOTNOTES)]) + "\n"
-
-
-def _mean(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{spread}"
-
-
-def _significance(iser: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], kind: str) -> str:
-    """p-values over the seeds that both have; `kind` names the outcomes."""
-    seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
-    if not seeds:
-        return "–"
-    first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
-    values = (paired_bootstrap(first, second, task) for task in (0, 1))
-    return " / ".join(f"{value:.3f}" if value >= 0.001 else "<0.001" for value in values)
-
-
 def quick_encoder(directory: Path) -> Path:
     """The encoder of the bundled model, which knows the training split already."""
     model = IserForJointExtraction.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
@@ -419,8 +317,7 @@ def main() -> None:
             if error := future.exception():
                 failed += 1
                 print(f"{futures[future]} failed, the others go on: {error!r}", file=sys.stderr)
-            results = [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*/*/result.json"))]
-            if results:
+            if results := read_results(directory):
                 (directory / "tables.md").write_text(tables(results), encoding="utf-8")
     if not (directory / "tables.md").exists():
         sys.exit(f"There is no result in {directory}.")

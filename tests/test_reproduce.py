@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import plots
-from benchmarks.paper import PAPER
-from benchmarks.reproduce import SYSTEMS, f1, main, outcomes, paired_bootstrap, tables
+from benchmarks.outcomes import f1, outcomes, paired_bootstrap, precision, recall, spans, triples
+from benchmarks.paper import PAPER, PAPER_IN_FULL
+from benchmarks.reproduce import main
+from benchmarks.tables import SYSTEMS, read_results, tables
 
 from .conftest import DOCUMENTS
 
@@ -36,8 +38,10 @@ def test_outcomes_are_those_of_the_metric() -> None:
     rows = outcomes(DOCUMENTS, predictions)
     scores = evaluate.load(METRIC).compute(predictions=predictions, references=DOCUMENTS)
     assert 0 < f1(rows, 1) < 100
-    assert f1(rows, 0) == pytest.approx(100 * scores["entity_micro_f1"])
-    assert f1(rows, 1) == pytest.approx(100 * scores["relation_micro_f1"])
+    for task, name in enumerate(("entity", "relation")):
+        assert f1(rows, task) == pytest.approx(100 * scores[f"{name}_micro_f1"])
+        assert precision(rows, task) == pytest.approx(100 * scores[f"{name}_micro_precision"])
+        assert recall(rows, task) == pytest.approx(100 * scores[f"{name}_micro_recall"])
 
 
 def rows(right: float, count: int = 100, seed: int = 0) -> list[list[int]]:
@@ -81,6 +85,7 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
             "seed": seed,
             "outcomes": rows(right, 30, seed),
             "flat_outcomes": rows(right, 30, seed + 9),
+            "scores": {"entity_macro_f1": 0.5, "relation_macro_f1": 0.25},
             "seconds": 60,
         }
         for system, right in (("iser", 0.9), ("spert", 0.5))
@@ -88,16 +93,42 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
     ]
     text = tables(results[:3])
     assert "### conll04, bert\n" in text
-    (spert,) = [line for line in text.splitlines() if line.startswith("| spert |")]
-    cells = [cell.strip() for cell in spert.strip("|").split("|")]
-    assert cells[1] == "1"
-    assert cells[2] == f"{f1(results[2]['outcomes'], 0):.2f}"
-    assert cells[4] == "86.74 / 68.31"
-    assert float(cells[5].split(" / ")[0].removeprefix("<")) < 0.05
-    assert cells[6] == f"{f1(results[2]['flat_outcomes'], 0):.2f}"
-    assert "±" in next(line for line in text.splitlines() if line.startswith("| iser |"))
+    scores, details = (cells_of(line) for line in text.splitlines() if line.startswith("| spert |"))
+    assert scores[1] == f"{f1(results[2]['outcomes'], 0):.2f} (1)"
+    assert float(scores[3].split(" / ")[0].removeprefix("<")) < 0.05
+    assert scores[4] == "86.74 / 68.31"
+    assert scores[5] == f"{f1(results[2]['flat_outcomes'], 0):.2f} (1)"
+    assert scores[-1] == "1.0"
+    parts = [f"{score(results[2]['outcomes'], 0):.2f}" for score in (precision, recall, f1)]
+    assert details[1] == " / ".join(parts)
+    assert details[3:] == ["86.69 / 86.79 / 86.74", "72.31 / 64.72 / 68.31", "50.00 / 25.00"]
     assert "neither gives the printed F1" in text
+    iser = cells_of(next(line for line in text.splitlines() if line.startswith("| iser |")))
+    assert "±" in iser[1]
+    assert iser[1].endswith("(2)")
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_papers_figures_agree_with_each_other() -> None:
     assert all(set(figures) == set(SYSTEMS) for figures in PAPER.values())
+    for dataset, systems in PAPER_IN_FULL.items():
+        for system, both in systems.items():
+            for task, figures in enumerate(both):
+                p, r, printed = map(float, figures.split(" / "))
+                assert printed == PAPER[dataset][system][task]
+                if (dataset, system, task) != ("ch_ddi", "iser", 0):  # as a footnote says
+                    assert 2 * p * r / (p + r) == pytest.approx(printed, abs=0.011)
+
+
+def test_the_tables_of_the_comparison_are_those_of_its_results() -> None:
+    comparison = (ROOT / "benchmarks" / "comparison.md").read_text(encoding="utf-8").splitlines()
+    results = read_results(ROOT / "benchmarks" / "results" / "short")
+    assert len(results) >= 6
+    missing = [line for line in tables(results).splitlines() if line.startswith("|") and line not in comparison]
+    assert not missing
 
 
 def found(documents: list[dict[str, Any]], score: float = 1.0) -> list[dict[str, Any]]:
@@ -128,12 +159,12 @@ def test_confusion_counts_every_gold_and_every_found_label_once() -> None:
     before, changed["entities"] = changed["entities"], [dict(e) for e in changed["entities"]]
     changed["entities"][0]["type"] = "Other" if before[0]["type"] != "Other" else "Peop"
     labels, counts = plots.confusion(gold, other, 0.4)["entities"]
-    total = sum(len(plots.spans(d)) for d in gold)
+    total = sum(len(spans(d)) for d in gold)
     assert sum(map(sum, counts)) == total
     assert sum(counts[i][i] for i in range(len(labels))) == total - 1
     assert counts[labels.index(before[0]["type"])][labels.index(changed["entities"][0]["type"])] == 1
     labels, counts = plots.confusion(gold, [{**d, "relations": []} for d in gold], 0.4)["relations"]
-    assert sum(row[-1] for row in counts) == sum(len(plots.triples(d)) for d in gold)
+    assert sum(row[-1] for row in counts) == sum(len(triples(d)) for d in gold)
 
 
 def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path) -> None:
@@ -145,7 +176,7 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
 
     first = reproduce()
     name = "iser max_evaluation_documents=4 max_train_documents=8 num_epochs=1"
-    assert f"| {name} | 1 |" in first
+    assert sum(line.startswith(f"| {name} |") for line in first.splitlines()) == 2
     run = tmp_path / "quick" / "ch_ddi" / "encoder" / name / "seed-0"
     changed = (run / "result.json").stat().st_mtime_ns
     assert not (run / "run").exists()
@@ -223,5 +254,10 @@ def test_figures_from_results(tmp_path: Path) -> None:
         }
         (run / "result.json").write_text(json.dumps(result))
     files = plots.draw_all(tmp_path)
-    assert {file.name.removeprefix("conll04-bert-") for file in files} == {f"{name}.png" for name in plots.FIGURES}
+    names = {file.stem.removeprefix("conll04-bert-") for file in files}
+    assert names == plots.FIGURES_OF_RESULTS.keys() | plots.FIGURES_OF_DOCUMENTS.keys()
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    for documents in tmp_path.rglob("documents.json"):
+        documents.unlink()
+    names = {file.stem.removeprefix("conll04-bert-") for file in plots.draw_all(tmp_path)}
+    assert names == set(plots.FIGURES_OF_RESULTS)

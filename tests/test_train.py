@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import pipeline
 
@@ -212,6 +214,34 @@ def test_gradient_accumulation_makes_the_steps_of_larger_batches(recipe: Path, t
         )
     )
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["progress"]["step"] == 2 * math.ceil(18 / 4)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=300), st.integers(1, 9), st.integers(0, 3))
+def test_an_epoch_has_every_sentence_once_and_like_lengths_together(
+    lengths: list[int], step_size: int, epoch: int
+) -> None:
+    order = train.epoch_order(0, epoch, lengths, step_size)
+    assert sorted(order) == list(range(len(lengths)))
+    assert order == train.epoch_order(0, epoch, lengths, step_size)
+    pool = train._STEPS_OF_A_POOL * step_size
+    if len(lengths) <= pool and len(lengths) % step_size == 0:
+        # Whatever their order, the steps are the sorted sentences, cut into pieces.
+        steps = [[lengths[i] for i in order[first : first + step_size]] for first in range(0, len(order), step_size)]
+        assert [length for step in sorted(steps) for length in step] == sorted(lengths)
+
+
+def test_grouping_by_length_saves_padding_and_every_epoch_is_another() -> None:
+    lengths = torch.randint(1, 100, (923,), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def padded(order: list[int]) -> int:
+        return sum(8 * max(lengths[i] for i in order[first : first + 8]) for first in range(0, len(order), 8))
+
+    grouped = train.epoch_order(0, 0, lengths, 8)
+    assert padded(grouped) < 1.15 * sum(lengths)
+    assert padded(train.epoch_order(0, 0, [0] * len(lengths), 8)) > 1.5 * sum(lengths)
+    steps = {frozenset(grouped[first : first + 8]) for first in range(0, 923, 8)}
+    later = train.epoch_order(0, 1, lengths, 8)
+    assert not steps & {frozenset(later[first : first + 8]) for first in range(0, 923, 8)}
 
 
 def test_early_stopping_and_bfloat16(recipe: Path, tmp_path: Path) -> None:

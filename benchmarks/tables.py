@@ -1,0 +1,119 @@
+"""
+Markdown tables from the results of `benchmarks.reproduce`, beside the paper's figures.
+
+    python -m benchmarks.tables benchmarks/results/short
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.outcomes import Run, f1, paired_bootstrap, precision, recall
+from benchmarks.paper import FOOTNOTES, PAPER, PAPER_IN_FULL
+from modeling_iser import VARIANTS
+
+
+SYSTEMS = ("spert", *(name for name in VARIANTS if name != "spert"))
+DECODINGS = {"outcomes": "", "flat_outcomes": "no overlaps: "}
+"""Outcomes with overlapping entities, as in the paper, and without: of those that overlap, the most probable stays."""
+
+
+def read_results(directory: Path) -> list[Run]:
+    """All results below a directory of a profile."""
+    files = sorted(directory.glob("*/*/*/*/result.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def tables(results: Sequence[Run]) -> str:
+    """
+    For each data set and encoder a table of F1 with significance, and one of precision, recall and macro F1; then the
+    footnotes. The number of seeds stands in brackets.
+    """
+    parts = []
+    for dataset, encoder in sorted({(r["dataset"], r["encoder"]) for r in results}):
+        systems: dict[str, list[Run]] = {}
+        for run in sorted(results, key=_place):
+            if (run["dataset"], run["encoder"]) == (dataset, encoder):
+                systems.setdefault(run["system"], []).append(run)
+        parts += [f"### {dataset}, {encoder}", f1_table(systems, dataset), details_table(systems, dataset)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in FOOTNOTES)]) + "\n"
+
+
+def _place(run: Run) -> tuple[int, str, int]:
+    return SYSTEMS.index(run["system"].split()[0]), run["system"], run["seed"]
+
+
+def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
+    """Mean micro F1 and standard deviation over seeds, with both decodings, and the significance of ISER's lead."""
+    head = ["system"]
+    for name in DECODINGS.values():
+        head += [f"{name}entity F1", "relation F1", "ISER better: p entity / relation"]
+        head += ["paper: entity / relation"] if not name else []
+    rows = []
+    for system, runs in systems.items():
+        cells = [system]
+        for kind in DECODINGS:
+            cells += [_mean([f1(run[kind], task) for run in runs]) for task in (0, 1)]
+            cells.append(_significance(systems.get("iser", []), runs, kind) if system != "iser" else "–")
+            if kind == "outcomes":
+                paper = PAPER.get(dataset, {}).get(system)
+                cells.append(f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "–")
+        rows.append([*cells, f"{statistics.fmean(run['seconds'] for run in runs) / 60:.1f}"])
+    return _markdown([*head, "minutes"], rows)
+
+
+def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
+    """Precision, recall and F1, and macro F1, with overlapping entities as in the paper; means over seeds."""
+    rows = []
+    for system, runs in systems.items():
+        micro = [
+            " / ".join(
+                f"{statistics.fmean(score(run['outcomes'], task) for run in runs):.2f}"
+                for score in (precision, recall, f1)
+            )
+            for task in (0, 1)
+        ]
+        macro = " / ".join(
+            f"{100 * statistics.fmean(run['scores'][f'{task}_macro_f1'] for run in runs):.2f}"
+            for task in ("entity", "relation")
+        )
+        rows.append([system, *micro, *PAPER_IN_FULL.get(dataset, {}).get(system, ("–", "–")), macro])
+    head = ["system", "entity P / R / F1", "relation P / R / F1", "paper: entity", "paper: relation"]
+    return _markdown([*head, "macro F1: entity / relation"], rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread} ({len(values)})"
+
+
+def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str) -> str:
+    """p-values over the seeds that both have; `kind` names the outcomes."""
+    seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
+    if not seeds:
+        return "–"
+    first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
+    values = (paired_bootstrap(first, second, task) for task in (0, 1))
+    return " / ".join(f"{value:.3f}" if value >= 0.001 else "<0.001" for value in values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="where a profile's results are")
+    results = read_results(parser.parse_args().directory)
+    if not results:
+        parser.error("there is no result in this directory")
+    print(tables(results), end="")
+
+
+if __name__ == "__main__":
+    main()
