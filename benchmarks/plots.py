@@ -204,9 +204,9 @@ def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
     """Training loss over the steps, mean over the seeds and over five points."""
-    figure, (axes,) = _figure()
+    figure, (axes,) = _figure(size=(8.4, 4.2))
     drawn = False
-    for name, members in _by_system(runs).items():
+    for index, (name, members) in enumerate(_by_system(runs).items()):
         by_step: dict[int, list[float]] = defaultdict(list)
         for run in members:
             for step, loss in run.get("losses", []):
@@ -216,10 +216,11 @@ def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
             steps = sorted(by_step)
             losses = [statistics.fmean(by_step[step]) for step in steps]
             smooth = [statistics.fmean(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))]
-            axes.plot(steps, smooth, label=name, lw=1)
+            style = "-" if index < 10 else "--"  # There are ten colours.
+            axes.plot(steps, smooth, label=name, lw=1, color=f"C{index % 10}", ls=style)
     axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
     if drawn:
-        axes.legend(fontsize="small")
+        figure.legend(fontsize="small", loc="outside right upper")
         figure.savefig(path, dpi=120)
     return drawn
 
