@@ -99,8 +99,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Settings of a data set, then of a system, where they are not those of the profile: the learning rates that were best of
-# the trials on held-out documents (comparison.md), and the paper's dropout.
+# Settings of a data set, then of a system, where they are not those of the profile: the learning rates that were best
+# of the trials on held-out documents (comparison.md), and the paper's dropout.
 _SHORT_CH_DDI = {"num_epochs": 4, "learning_rate": 1e-4}
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
