@@ -99,17 +99,21 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Settings of a data set, then of a system, where they are not those of the profile: the learning rates that were best
-# of the trials on held-out documents (comparison.md), and the paper's dropout.
+# Settings of a data set, of a system and of both, each overruling the one before, where they are not those of the
+# profile: the learning rates that were best of the trials on held-out documents (comparison.md), and the paper's dropout.
 _SHORT_CH_DDI = {"num_epochs": 4, "learning_rate": 1e-4}
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
+_SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
     # About as many steps as on CoNLL04, or half as many again.
     ("short", "conll04_standard"): {"num_epochs": 4},
     ("short", "ch_ddi"): _SHORT_CH_DDI,
     ("short", "ch_ddi_development"): _SHORT_CH_DDI,
+    ("short", "ch_ddi spert"): _SPERT_CH_DDI,
+    ("short", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("small", "spert"): _SPERT,
+    ("small", "ch_ddi spert"): _SPERT_CH_DDI,
     ("full", "ch_ddi"): {"dropout": 0.75},
 }
 
@@ -135,7 +139,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
     lock.write_text(f"{platform.node()} {os.getpid()}")
     try:
         values = {**PROFILES[options.profile], **SETTINGS[dataset]}
-        for part in (dataset, system):
+        for part in (dataset, system, f"{dataset} {system}"):
             values |= EXCEPTIONS.get((options.profile, part), {})
         # As in the paper; what becomes of it without overlaps follows from the documents.
         values |= {"overlapping_entities": True, **options.set, "variant": system, "seed": seed}
