@@ -99,8 +99,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Settings of a data set, of a system and of both, each overruling the one before, where they are not those of the
-# profile: the learning rates that were best of the trials on held-out documents (comparison.md), and the paper's dropout.
+# Where settings are not those of the profile: of a data set, of a system and of both, each overruling the one before.
+# The learning rates were the best of the trials on held-out documents (comparison.md); the dropout is the paper's.
 _SHORT_CH_DDI = {"num_epochs": 4, "learning_rate": 1e-4}
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
 _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
@@ -113,6 +113,7 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "ch_ddi spert"): _SPERT_CH_DDI,
     ("short", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("small", "spert"): _SPERT,
+    ("small", "ch_ddi"): {"learning_rate": 1e-4},
     ("small", "ch_ddi spert"): _SPERT_CH_DDI,
     ("full", "ch_ddi"): {"dropout": 0.75},
 }
