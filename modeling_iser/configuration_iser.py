@@ -58,7 +58,7 @@ class IserConfig(PretrainedConfig):
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
         span_context_gradient: whether the loss reaches fusion and encoder through `"sea"` and `"gru"` too. `False`: the
-            context is learned from the words' states as they are, which cannot upset the encoder at high learning rates.
+            context is learned from the words' states as they are, so that it cannot upset the encoder.
         proposal_threshold: spans whose first-pass score, a probability computed from the pooled words and the width
             alone, lies below it are taken for no entity without looking at their context, in training and in
             extraction. 0 looks at every span, as the paper does.
