@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from modeling_iser import IserForJointExtraction
-from modeling_iser.layers_iser import SpanContext, WordStates, inside, length_mask
+from modeling_iser.layers_iser import SemanticEnhancementAttention, SpanContext, WordStates, inside, length_mask
 from modeling_iser.spans_iser import Spans
 
 
@@ -21,7 +21,7 @@ class LiteralSea(SpanContext):
         spans_per_chunk: spans that are computed at once.
     """
 
-    def __init__(self, sea: nn.Module, spans_per_chunk: int = 256) -> None:
+    def __init__(self, sea: SemanticEnhancementAttention, spans_per_chunk: int = 256) -> None:
         super().__init__()
         self.attention, self.gru = sea.attention, sea.gru
         self.spans_per_chunk = spans_per_chunk
@@ -41,5 +41,6 @@ class LiteralSea(SpanContext):
 
 def make_literal(model: IserForJointExtraction) -> IserForJointExtraction:
     """The model with the literal SEA in place of the package's, in place."""
+    assert isinstance(model.span_context, SemanticEnhancementAttention)
     model.span_context = LiteralSea(model.span_context)
     return model

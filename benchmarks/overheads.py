@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import torch
 
@@ -34,9 +35,8 @@ def main() -> None:
 
     print("| what | seconds |\n|---|---|")
     for name, code in IMPORTS.items():
-        seconds = median_seconds(
-            lambda code=code: subprocess.run([sys.executable, "-c", code], check=True), arguments.repeats
-        )
+        program = partial(subprocess.run, [sys.executable, "-c", code], check=True)
+        seconds = median_seconds(program, arguments.repeats)
         print(f"| import: {name} | {seconds:.2f} |", flush=True)
 
     torch.manual_seed(0)

@@ -70,7 +70,10 @@ def main() -> None:
                              check=True, text=True).stdout.split()[-1])
         for _ in range(3)
     ]  # fmt: skip
-    extractor = pipeline("ddi-extraction", model=arguments.model, pipeline_class=DdiExtractionPipeline)
+    # The declared tasks are transformers' own.
+    extractor = pipeline(  # type: ignore[call-overload]
+        "ddi-extraction", model=arguments.model, pipeline_class=DdiExtractionPipeline
+    )
     sentences = [text.partition("@") for text in load_ch_ddi()["test"]["text"]]
     requests = [{"text": text, "drug": drug} for drug, _, text in sentences]
     extractor(requests[:32], batch_size=arguments.batch_size, split_sentences=False)

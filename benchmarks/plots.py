@@ -54,6 +54,14 @@ def scores_by_bucket(references: Sequence[Run], predictions: Sequence[Run], thre
     }
 
 
+def _labels(found: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], set[str]]:
+    """Labels at each place: a span, or a head and a tail span, without their types."""
+    labels: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for *place, label in found:
+        labels[tuple(part[:2] if isinstance(part, tuple) else part for part in place)].add(label)
+    return labels
+
+
 def confusion(
     references: Sequence[Run], predictions: Sequence[Run], threshold: float
 ) -> dict[str, tuple[list[str], list[list[int]]]]:
@@ -63,18 +71,11 @@ def confusion(
     """
     counts: dict[str, dict[tuple[str, str], int]] = {"entities": defaultdict(int), "relations": defaultdict(int)}
     for reference, prediction in zip(references, predictions, strict=True):
-        for task, key, sides in (
-            ("entities", lambda item: item[:2], (spans(reference), spans(prediction))),
-            (
-                "relations",
-                lambda item: (item[0][:2], item[1][:2]),
-                (triples(reference), triples(prediction, threshold)),
-            ),
+        for task, sides in (
+            ("entities", [_labels(spans(reference)), _labels(spans(prediction))]),
+            ("relations", [_labels(triples(reference)), _labels(triples(prediction, threshold))]),
         ):
-            gold, found = (defaultdict(set), defaultdict(set))
-            for labels, side in zip((gold, found), sides, strict=True):
-                for item in side:
-                    labels[key(item)].add(item[-1])
+            gold, found = sides
             for place in gold.keys() | found.keys():
                 for label in gold[place] & found[place]:
                     counts[task][label, label] += 1
@@ -85,8 +86,8 @@ def confusion(
                     counts[task][row, column] += 1
     matrices = {}
     for task, cells in counts.items():
-        labels = [*sorted({label for pair in cells for label in pair} - {"none"}), "none"]
-        matrices[task] = (labels, [[cells.get((row, column), 0) for column in labels] for row in labels])
+        names = [*sorted({label for pair in cells for label in pair} - {"none"}), "none"]
+        matrices[task] = (names, [[cells.get((row, column), 0) for column in names] for row in names])
     return matrices
 
 

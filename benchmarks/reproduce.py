@@ -150,6 +150,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             places["data_dir"] = str(options.conll04)
         arguments = [part for name, value in (values | places).items() for part in _argument(name, value)]
         settings = parse_settings([*arguments, "--resume"])
+        interrupted = (directory / "run").exists()
         start = time.monotonic()
         scores = train(settings)
         seconds = time.monotonic() - start
@@ -166,7 +167,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
             + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
             "scores": scores[split],
-            "seconds": round(seconds, 1),
+            "seconds": None if interrupted else round(seconds, 1),  # the time before is not known
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "losses": _losses(directory / "run" / "logs"),
             "outcomes": outcomes(references, predictions, settings.relation_threshold),

@@ -67,7 +67,7 @@ def conll04_documents(directory: Path) -> list[dict[str, Any]]:
 def untrained_model(encoder: str, variant: str, **config_fields: Any) -> IserForJointExtraction:
     """The system on the encoder, with random weights above it, that finds no entities."""
     model = IserForJointExtraction.from_encoder(
-        encoder, ENTITY_TYPES, RELATION_TYPES, **config_fields, **VARIANTS[variant]
+        encoder, ENTITY_TYPES, RELATION_TYPES, **{**VARIANTS[variant], **config_fields}
     )
     with torch.no_grad():  # An untrained classifier would take thousands of spans for entities.
         model.entity_classifier.bias[0] = 4.0
@@ -104,8 +104,10 @@ def calibrate(model: IserForJointExtraction, batch: dict[str, torch.Tensor], sha
     """Shift the proposals' bias until the share of candidate spans passes."""
     states = word_states(model.iser(**batch), batch["num_words"])
     spans = enumerate_spans(batch["num_words"], model.config.max_span_width)
+    assert model.proposal_classifier is not None
     logits = model.score_proposals(model.span_features(states, spans)).float()
-    model.proposal_classifier.bias += model.proposal_logit_threshold - torch.quantile(logits, 1 - share).item()
+    shift = model.proposal_logit_threshold - torch.quantile(logits, 1 - share).item()
+    model.proposal_classifier.bias.add_(shift)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -171,9 +173,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 optimizer.step()
                 optimizer.zero_grad()
 
+            def steps() -> None:
+                for index in range(1, arguments.steps + 1):
+                    step(index)
+
             step(0)
-            steps = arguments.steps
-            row["steps_per_second"] = steps / timed(lambda: [step(index) for index in range(1, steps + 1)])
+            row["steps_per_second"] = arguments.steps / timed(steps)
     if arguments.device == "cuda":
         row["peak_megabytes"] = torch.cuda.max_memory_allocated() / 2**20
     else:
@@ -237,8 +242,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch_sizes", type=int, nargs="*", default=[1, 8, 32])
-    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS))
-    parser.add_argument("--parts", nargs="*", default=["conll04", "chinese", "sweep"])
+    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=list(SYSTEMS))
+    parts = ["conll04", "chinese", "sweep"]
+    parser.add_argument("--parts", nargs="*", choices=parts, default=parts)
     parser.add_argument("--documents", type=int, default=231, help="sentences of a table")
     parser.add_argument("--spert", help="checkpoint trained on CoNLL04 as SpERT: its weights serve the CoNLL04 part")
     parser.add_argument("--iser", help="the same of ISER")
