@@ -23,16 +23,21 @@ class LiteralSea(SpanContext):
 
     def __init__(self, sea: SemanticEnhancementAttention, spans_per_chunk: int = 256) -> None:
         super().__init__()
-        self.attention, self.gru = sea.attention, sea.gru
+        self.attention, self.gru, self.gradient = sea.attention, sea.gru, sea.gradient
         self.spans_per_chunk = spans_per_chunk
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        longest = states.fused.shape[1]
-        contexts = [states.fused.new_zeros(0, states.fused.shape[-1])]
+        words = states.fused if self.gradient else states.fused.detach()
+        with torch.autocast(words.device.type, enabled=False):  # as in the module that it replaces
+            return self._contexts(words.to(self.attention.query.weight.dtype), states.num_words, spans)
+
+    def _contexts(self, words: Tensor, num_words: Tensor, spans: Spans) -> Tensor:
+        longest = words.shape[1]
+        contexts = [words.new_zeros(0, words.shape[-1])]
         for rows in torch.arange(len(spans), device=spans.start.device).split(self.spans_per_chunk):
             chunk = spans[rows]
-            lengths = states.num_words[chunk.sentence]
-            masked = states.fused[chunk.sentence].masked_fill(inside(chunk, longest)[:, :, None], 0.0)
+            lengths = num_words[chunk.sentence]
+            masked = words[chunk.sentence].masked_fill(inside(chunk, longest)[:, :, None], 0.0)
             sequence = masked + self.attention(masked, length_mask(lengths, longest))
             packed = pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
             contexts.append(torch.cat(list(self.gru(packed)[1]), dim=-1))

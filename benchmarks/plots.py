@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.outcomes import Run, f1, micro_f1, spans, triples
+from benchmarks.tables import read_results
+from modeling_iser import IserConfig
 from modeling_iser.figures import draw_attention
 
 
@@ -102,14 +104,12 @@ def draw_all(directory: Path) -> list[Path]:
         ImportError: without matplotlib (the extra `figures`).
     """
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    for file in sorted(directory.glob("*/*/*/*/result.json")):
-        run = json.loads(file.read_text(encoding="utf-8"))
-        run["documents"] = file.with_name("documents.json")
+    for run in read_results(directory):
         groups[run["dataset"], run["encoder"]].append(run)
     written = []
     for (dataset, encoder), runs in sorted(groups.items()):
         # Results may stand alone, as those of this repository do.
-        with_documents = [run for run in runs if run["documents"].exists()]
+        with_documents = [run for run in runs if (run["directory"] / "documents.json").exists()]
         for name, draw in (FIGURES_OF_RESULTS | FIGURES_OF_DOCUMENTS).items():
             path = directory / f"{dataset}-{encoder}-{name}.png"
             of = with_documents if name in FIGURES_OF_DOCUMENTS else runs
@@ -128,9 +128,17 @@ def _figure(columns: int = 1, size: tuple[float, float] = (6.4, 4.2)) -> Any:
     return figure, list(axes)
 
 
-def _documents(run: Run) -> tuple[list[Run], list[Run]]:
-    content = json.loads(run["documents"].read_text(encoding="utf-8"))
+def _content(run: Run) -> dict[str, Any]:
+    return json.loads((run["directory"] / "documents.json").read_text(encoding="utf-8"))
+
+
+def _documents(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    content = _content(run)
     return content["references"], content["predictions"]
+
+
+def _seeds(members: Sequence[Any]) -> str:
+    return f"{len(members)} seed{'s' if len(members) > 1 else ''}"
 
 
 def _threshold(run: Run) -> float:
@@ -149,17 +157,19 @@ def _mean_f1(runs: Sequence[Run], task: str) -> float:
 
 
 def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """F1 of ISER over the dropout of runs with `--set dropout=…`."""
-    points: dict[float, list[Run]] = defaultdict(list)
+    """F1 of ISER over the dropout of runs with `--set dropout=…`, of the seeds that all of them have."""
+    points: dict[float, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        if match := re.fullmatch(r"iser(?: dropout=([\d.]+))?", run["system"]):
-            points[float(match[1] or 0.1)].append(run)
-    if len(points) < 2:
+        if re.fullmatch(r"iser(?: dropout=[\d.]+)?", run["system"]):
+            points[float(run["settings"].get("dropout", IserConfig().dropout))][run["seed"]] = run
+    seeds = sorted(set.intersection(*map(set, points.values()))) if len(points) > 1 else []
+    if not seeds:
         return False
     figure, (axes,) = _figure()
     for task in ("entity", "relation"):
-        axes.plot(sorted(points), [_mean_f1(points[value], task) for value in sorted(points)], marker="o", label=task)
-    axes.set(xlabel="dropout", ylabel="micro F1 (%)", title=f"ISER by dropout: {title}")
+        means = [_mean_f1([points[value][seed] for seed in seeds], task) for value in sorted(points)]
+        axes.plot(sorted(points), means, marker="o", label=task)
+    axes.set(xlabel="dropout", ylabel="micro F1 (%)", title=f"ISER by dropout, {_seeds(seeds)}: {title}")
     axes.legend()
     figure.savefig(path, dpi=120)
     return True
@@ -177,7 +187,7 @@ def threshold_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
             )
             for threshold in THRESHOLDS
         ]
-        axes.plot(THRESHOLDS, curve, marker=".", label=name)
+        axes.plot(THRESHOLDS, curve, marker=".", label=f"{name}, {_seeds(members)}")
     axes.set(xlabel="relation threshold", ylabel="relation micro F1 (%)", title=title)
     axes.legend()
     if systems:
@@ -196,7 +206,7 @@ def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
         axes.plot([place] * len(members), [_mean_f1([run], "relation") for run in members], "o", color="C0", alpha=0.6)
         axes.hlines(mean, place - 0.3, place + 0.3, color="C0")
         axes.annotate(f"{mean:.1f}", (place + 0.15, mean), textcoords="offset points", xytext=(0, 4))
-    axes.set_xticks(range(len(systems)), list(systems), rotation=30)
+    axes.set_xticks(range(len(systems)), list(systems), rotation=30, ha="right", rotation_mode="anchor")
     axes.margins(x=0.1, y=0.15)
     axes.set(ylabel="relation micro F1 (%)", title=f"Relation context: {title}")
     figure.savefig(path, dpi=120)
@@ -239,7 +249,7 @@ def widths_and_lengths(runs: Sequence[Run], path: Path, title: str) -> bool:
             bounds = BUCKETS[panel.split(" by ")[1]]
             labels = [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in pairwise(bounds)]
             values = [statistics.fmean(column) for column in zip(*(score[panel] for score in scores), strict=True)]
-            axes.plot([*labels, f"{bounds[-1]}+"], values, marker="o", label=name)
+            axes.plot([*labels, f"{bounds[-1]}+"], values, marker="o", label=f"{name}, {_seeds(members)}")
             axes.set(title=panel, xlabel="words", ylabel="micro F1 (%)")
     all_axes[0].legend()
     figure.suptitle(title)
@@ -262,7 +272,9 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
     font = chinese_font()
     for (task, (labels, counts)), axes in zip(matrices.items(), all_axes, strict=True):
         axes.imshow(counts, cmap="Blues")
-        axes.set_xticks(range(len(labels)), labels, fontproperties=font, rotation=45)
+        axes.set_xticks(
+            range(len(labels)), labels, fontproperties=font, rotation=45, ha="right", rotation_mode="anchor"
+        )
         axes.set_yticks(range(len(labels)), labels, fontproperties=font)
         highest = max(map(max, counts))
         for row, line in enumerate(counts):
@@ -270,7 +282,7 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
                 colour = "white" if 2 * count > highest else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
         axes.set(title=task, xlabel="found", ylabel="gold")
-    figure.suptitle(f"ISER: {title}")
+    figure.suptitle(f"ISER, {_seeds(members)} together: {title}")
     figure.savefig(path, dpi=120)
     return True
 
@@ -278,8 +290,7 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
 def attention(runs: Sequence[Run], path: Path, title: str) -> bool:
     """The cross-attention in one sentence, both directions (the paper's Figures 7 and 8), of the first run of ISER."""
     for run in sorted((run for run in runs if run["system"] == "iser"), key=lambda run: run["seed"]):
-        found = json.loads(run["documents"].read_text(encoding="utf-8")).get("attention")
-        if found:
+        if found := _content(run).get("attention"):
             draw_attention(found["words"], torch.tensor(found["entity"]), torch.tensor(found["relation"]), path)
             return True
     return False

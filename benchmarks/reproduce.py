@@ -15,14 +15,16 @@ to whoever locks it. `--set` changes single settings of train.py and makes a sys
 from all results there are. `benchmarks/results` has those of comparison.md.
 
 `quick` takes minutes on two cores and needs nothing but this repository: the bundled model's encoder, few sentences,
-few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short`,
-`small` and `medium` are budgets for a small encoder on two cores.
+few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short` and
+`small` are budgets for a small encoder on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -31,10 +33,13 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import evaluate
 import torch
 
 
@@ -48,7 +53,7 @@ from benchmarks.tables import SYSTEMS, read_results, tables  # noqa: E402
 from modeling_iser import DEFAULT_MODEL, IserForJointExtraction  # noqa: E402
 from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
 from modeling_iser.figures import cross_attention  # noqa: E402
-from train import Settings, load_splits, parse_settings, train  # noqa: E402
+from train import METRIC, Settings, load_splits, parse_settings, train  # noqa: E402
 
 
 # What is trained on and what is scored. `conll04` is the paper's setting: SpERT's training file, scored on its
@@ -92,10 +97,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "num_epochs": 8, "batch_size": 8, "learning_rate": 2e-4, "new_layers_learning_rate": 1e-3,
         "mixed_precision": "bf16",
     },
-    "medium": {
-        "num_epochs": 15, "batch_size": 8, "learning_rate": 1e-4, "new_layers_learning_rate": 1e-3,
-        "mixed_precision": "bf16",
-    },
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
@@ -103,6 +104,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 # The learning rates were the best of the trials on held-out documents (comparison.md); the dropout is the paper's.
 _SHORT_CH_DDI = {"num_epochs": 4, "learning_rate": 1e-4}
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
+_SMALL_CH_DDI = {"learning_rate": 1e-4}
 _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
@@ -113,14 +115,19 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "ch_ddi spert"): _SPERT_CH_DDI,
     ("short", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("small", "spert"): _SPERT,
-    ("small", "ch_ddi"): {"learning_rate": 1e-4},
+    ("small", "ch_ddi"): _SMALL_CH_DDI,
+    ("small", "ch_ddi_development"): _SMALL_CH_DDI,
     ("small", "ch_ddi spert"): _SPERT_CH_DDI,
+    ("small", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("full", "ch_ddi"): {"dropout": 0.75},
 }
 
 HEAT_MAP_WORDS = 48
 """Words of the longest sentence whose cross-attention is drawn."""
-_NOT_TO_CHANGE = {"dataset", "data_dir", "encoder", "variant", "seed", "output_dir", "evaluation_batch_size"}
+_NOT_TO_CHANGE = {
+    "dataset", "data_dir", "train_split", "validation_split", "validation_fraction", "test_splits",
+    "encoder", "variant", "seed", "output_dir", "evaluation_batch_size",
+}  # fmt: skip
 LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
 
@@ -128,33 +135,24 @@ LEAST_SCORE = 0.01
 def run(dataset: str, system: str, seed: int, directory: Path, options: argparse.Namespace) -> None:
     """Train, score and write `result.json`; nothing where it is there or another process is at it."""
     result_file = directory / "result.json"
-    if result_file.exists():
-        return
     directory.mkdir(parents=True, exist_ok=True)
-    lock = directory / "lock"
-    try:
-        lock.touch(exist_ok=False)
-    except FileExistsError:
-        if _alive(lock):
+    with _lock(directory) as ours:
+        if result_file.exists():
             return
-    lock.write_text(f"{platform.node()} {os.getpid()}")
-    try:
-        values = {**PROFILES[options.profile], **SETTINGS[dataset]}
-        for part in (dataset, system, f"{dataset} {system}"):
-            values |= EXCEPTIONS.get((options.profile, part), {})
-        # As in the paper; what becomes of it without overlaps follows from the documents.
-        values |= {"overlapping_entities": True, **options.set, "variant": system, "seed": seed}
-        values["evaluation_batch_size"] = 16
+        if not ours:
+            print(f"{directory}: another process is at it", file=sys.stderr)
+            return
+        values = settings_of(options.profile, dataset, system, seed) | options.set
         places = {"encoder": str(options.encoder), "output_dir": str(directory / "run")}
         if dataset.startswith("conll04"):
             places["data_dir"] = str(options.conll04)
-        arguments = [part for name, value in (values | places).items() for part in _argument(name, value)]
-        settings = parse_settings([*arguments, "--resume"])
+        settings = parse_settings([*arguments_of(values | places), "--resume"])
         interrupted = (directory / "run").exists()
         start = time.monotonic()
         scores = train(settings)
         seconds = time.monotonic() - start
         (split,) = scores
+        # Of the documents that are kept, not what training printed: that may have been in half precision.
         documents = _documents(settings, directory / "run", split)
         references, predictions = documents["references"], documents["predictions"]
         result = {
@@ -166,7 +164,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "commit": _commit(),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
             + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-            "scores": scores[split],
+            "scores": _scores(references, predictions, settings.relation_threshold),
             "seconds": None if interrupted else round(seconds, 1),  # the time before is not known
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "losses": _losses(directory / "run" / "logs"),
@@ -183,17 +181,42 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
         os.replace(temporary, result_file)
         if not options.keep_models:
             shutil.rmtree(directory / "run")
-    finally:
-        lock.unlink(missing_ok=True)
 
 
-def _alive(lock: Path) -> bool:
-    node, _, process = lock.read_text().partition(" ")
-    return node != platform.node() or not process or Path("/proc", process).exists()
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[bool]:
+    """Whether no other process works in the directory; one that dies lets go of it."""
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
-def _argument(name: str, value: Any) -> list[str]:
-    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+def settings_of(profile: str, dataset: str, system: str, seed: int) -> dict[str, Any]:
+    """The settings of a run, without the places of its files: those of the profile, the data set and the exceptions."""
+    values = {**PROFILES[profile], **SETTINGS[dataset]}
+    for part in (dataset, system, f"{dataset} {system}"):
+        values |= EXCEPTIONS.get((profile, part), {})
+    # Overlaps as in the paper; what becomes of it without them follows from the documents.
+    return values | {"overlapping_entities": True, "variant": system, "seed": seed, "evaluation_batch_size": 16}
+
+
+def _scores(references: list[dict[str, Any]], predictions: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+    """The metric's scores, per type too; relations are found from the threshold on."""
+    found = [{**d, "relations": [r for r in d["relations"] if r["score"] >= threshold]} for d in predictions]
+    metric = evaluate.load(METRIC, experiment_id=f"process-{os.getpid()}")
+    return metric.compute(predictions=found, references=references)
+
+
+def arguments_of(values: dict[str, Any]) -> list[str]:
+    """The settings as arguments of train.py."""
+    words = []
+    for name, value in values.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
 
 
 def _commit() -> str:
@@ -243,10 +266,16 @@ def _system_name(system: str, options: argparse.Namespace) -> str:
 
 
 def quick_encoder(directory: Path) -> Path:
-    """The encoder of the bundled model, which knows the training split already."""
-    model = IserForJointExtraction.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
-    model.tokenizer.save_pretrained(directory)
-    model.iser.encoder.save_pretrained(directory)
+    """The encoder of the bundled model, which knows the training split already; written where it is not there."""
+    if not directory.exists():
+        model = IserForJointExtraction.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+            written = Path(temporary, "encoder")
+            model.tokenizer.save_pretrained(written)
+            model.iser.encoder.save_pretrained(written)
+            with contextlib.suppress(OSError):  # Another process was first.
+                written.rename(directory)
     return directory
 
 
@@ -261,7 +290,7 @@ def _changes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> di
     changes = dict(part.split("=", 1) for part in options.set)
     try:
         values = {"dataset": "ch_ddi", "encoder": "…", "output_dir": "…", **PROFILES[options.profile], **changes}
-        parse_settings([word for name, value in values.items() for word in _argument(name, value)])
+        parse_settings(arguments_of(values))
     except ValueError as error:
         parser.error(f"--set: {error}")
     return changes
@@ -270,7 +299,11 @@ def _changes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=tuple(PROFILES), default="quick")
-    parser.add_argument("--encoder", help="name or directory; required unless the profile is quick")
+    parser.add_argument(
+        "--encoder",
+        help="name or directory; required unless the profile is quick. Its last part names the results: "
+        "two encoders need two names",
+    )
     parser.add_argument("--conll04", type=Path, help="directory of SpERT's files; without it, CoNLL04 is left out")
     parser.add_argument(
         "--datasets",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.outcomes import Run, f1, paired_bootstrap, precision, recall
-from benchmarks.paper import FOOTNOTES, PAPER, PAPER_IN_FULL
+from benchmarks.paper import FOOTNOTES, PAPER
 from modeling_iser import VARIANTS
 
 
@@ -23,9 +23,9 @@ DECODINGS = {"outcomes": "", "flat_outcomes": "no overlaps: "}
 
 
 def read_results(directory: Path) -> list[Run]:
-    """All results below a directory of a profile."""
+    """All results below a directory of a profile, each with its own `directory`."""
     files = sorted(directory.glob("*/*/*/*/result.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [{**json.loads(file.read_text(encoding="utf-8")), "directory": file.parent} for file in files]
 
 
 def tables(results: Sequence[Run]) -> str:
@@ -64,7 +64,7 @@ def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
             cells.append(_significance(systems.get("iser", []), runs, kind) if system != "iser" else "–")
             if kind == "outcomes":
                 paper = PAPER.get(dataset, {}).get(system)
-                cells.append(f"{paper[0]:.2f} / {paper[1]:.2f}" if paper else "–")
+                cells.append(" / ".join(part.split(" / ")[-1] for part in paper) if paper else "–")
         seconds = [run["seconds"] for run in runs if run["seconds"] is not None]
         rows.append([*cells, f"{statistics.fmean(seconds) / 60:.1f}" if seconds else "–"])
     return _markdown([*head, "minutes"], rows)
@@ -85,7 +85,9 @@ def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
             f"{100 * statistics.fmean(run['scores'][f'{task}_macro_f1'] for run in runs):.2f}"
             for task in ("entity", "relation")
         )
-        rows.append([system, *micro, *PAPER_IN_FULL.get(dataset, {}).get(system, ("–", "–")), macro])
+        paper = PAPER.get(dataset, {}).get(system, ())
+        in_full = paper if all(" / " in part for part in paper) else ()
+        rows.append([system, *micro, *(in_full or ("–", "–")), macro])
     head = ["system", "entity P / R / F1", "relation P / R / F1", "paper: entity", "paper: relation"]
     return _markdown([*head, "macro F1: entity / relation"], rows)
 
@@ -101,11 +103,11 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str) -> str:
-    """p-values over the seeds that both have; `kind` names the outcomes."""
+    """p-values over the seeds that both have, if they were scored on the same sentences; `kind` names the outcomes."""
     seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
-    if not seeds:
-        return "–"
     first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
+    if len({tuple((row[2], row[5]) for row in rows) for rows in [*first, *second]}) != 1:
+        return "–"
     values = (paired_bootstrap(first, second, task) for task in (0, 1))
     return " / ".join(f"{value:.3f}" if value >= 0.001 else "<0.001" for value in values)
 

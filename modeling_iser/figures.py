@@ -67,7 +67,7 @@ def draw_attention(words: Sequence[str], entity: Tensor, relation: Tensor, path:
     from matplotlib.figure import Figure
 
     size = max(3.0, 0.24 * len(words))
-    figure = Figure(figsize=(2 * size + 2, size + 1), layout="constrained")
+    figure = Figure(figsize=(2 * size + 3, size + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     font = chinese_font()
     titles = ("entity states attend to relation states", "relation states attend to entity states")
@@ -75,7 +75,7 @@ def draw_attention(words: Sequence[str], entity: Tensor, relation: Tensor, path:
         image = axes.imshow(weights, cmap="Blues", vmin=0)
         axes.set_xticks(range(len(words)), words, fontproperties=font, rotation=90)
         axes.set_yticks(range(len(words)), words, fontproperties=font)
-        axes.set_title(title)
+        axes.set(title=title, xlabel="attended to", ylabel="attending")
         figure.colorbar(image, ax=axes, shrink=0.7)
     figure.savefig(path, dpi=110)
 

@@ -13,6 +13,8 @@ import torch
 
 from modeling_iser import VARIANTS, IserForJointExtraction
 from modeling_iser.collation_iser import IserCollator, encode_sentences, prepare_sentences, tokenize_words
+from modeling_iser.layers_iser import WordStates
+from modeling_iser.spans_iser import enumerate_spans
 
 from .conftest import DOCUMENTS
 from .reference import Reference
@@ -158,3 +160,19 @@ def test_a_span_context_without_gradient_moves_itself_alone(make_model: MakeMode
     torch.testing.assert_close(context[0], context[1])
     assert encoder[0] > 0
     assert encoder[1] == 0
+
+
+@pytest.mark.parametrize("variant", ["iser", "iser_gru"])
+def test_span_contexts_under_autocast_are_those_of_single_precision(make_model: MakeModel, variant: str) -> None:
+    model = make_model(variant).eval()
+    words = torch.randn(2, 7, model.config.hidden_size).bfloat16()
+    num_words = torch.tensor([7, 4])
+    spans = enumerate_spans(num_words, 3)
+
+    def contexts(words: torch.Tensor) -> torch.Tensor:
+        return model.span_context(WordStates(words, words, words[:, 0], num_words), spans)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = contexts(words)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, contexts(words.float()))
