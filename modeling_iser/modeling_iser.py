@@ -34,6 +34,9 @@ _MAX_PAIRS_PER_CHUNK = 2**14
 _MAX_PROPOSALS = 256
 # In the first steps of training every span passes; the memory they would need is soon needed no more.
 _MAX_PROPOSALS_IN_TRAINING = 32
+# The first pass shares no weight with the rest, and Adam takes no notice of a loss's scale; but the norm to which all
+# gradients are clipped does, and at the beginning the first pass would make up most of it.
+_PROPOSAL_LOSS_WEIGHT = 0.01
 
 
 @dataclass
@@ -340,8 +343,10 @@ class IserForJointExtraction(IserPreTrainedModel):
             relation_loss = nn.functional.binary_cross_entropy_with_logits(
                 relation_logits.float(), relation_labels.float(), reduction="sum"
             ) / max(1, relation_labels.numel())  # Eq. 17
-        losses = [loss for loss in (entity_loss, relation_loss, proposal_loss) if loss is not None]
-        loss = torch.stack(losses).sum() if losses else None  # Eq. 15
+        losses = [loss for loss in (entity_loss, relation_loss) if loss is not None]  # Eq. 15
+        if proposal_loss is not None:
+            losses.append(_PROPOSAL_LOSS_WEIGHT * proposal_loss)
+        loss = torch.stack(losses).sum() if losses else None
         return IserOutput(
             loss=loss,
             entity_loss=entity_loss,
@@ -370,10 +375,15 @@ class IserForJointExtraction(IserPreTrainedModel):
         return math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
 
     def score_proposals(self, features: Tensor) -> Tensor:
-        """First-pass logits that a span is an entity, from [span; width] alone, shape `(num_spans,)`."""
+        """
+        First-pass logits that a span is an entity, from [span; width] alone, shape `(num_spans,)`.
+
+        No gradient reaches the features: the first pass reads what the entity classifier needs, and training goes as it
+        would without a first pass.
+        """
         if self.proposal_classifier is None:
             raise ValueError("This model has no proposals: proposal_threshold is 0 or the span context is free.")
-        return self.proposal_classifier(self.dropout(features)).squeeze(-1)
+        return self.proposal_classifier(self.dropout(features.detach())).squeeze(-1)
 
     def proposed(self, logits: Tensor, sentence: Tensor) -> Tensor:
         """

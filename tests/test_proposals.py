@@ -104,7 +104,7 @@ def test_training_keeps_every_entity_and_pair(make_model: MakeModel) -> None:
     logits = torch.cat([model.proposal_classifier(f) for f in model_features(model, batch)]).squeeze(-1)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, (batch["entity_labels"] > 0).float())
     torch.testing.assert_close(output.proposal_loss, expected)
-    torch.testing.assert_close(output.loss, output.entity_loss + output.relation_loss + output.proposal_loss)
+    torch.testing.assert_close(output.loss, output.entity_loss + output.relation_loss + 0.01 * output.proposal_loss)
     # The dropped spans count as classified without loss; the others as they always do.
     rows = [
         i
@@ -113,6 +113,16 @@ def test_training_keeps_every_entity_and_pair(make_model: MakeModel) -> None:
     ]
     terms = torch.nn.functional.cross_entropy(exact.entity_logits, batch["entity_labels"], reduction="none")
     torch.testing.assert_close(output.entity_loss, terms[rows].sum() / len(terms))
+
+
+def test_the_first_pass_learns_by_itself(make_model: MakeModel) -> None:
+    model = make_model(proposal_threshold=0.5)
+    sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, model.config)
+    model(**IserCollator(model.tokenizer, model.config)(sentences)).proposal_loss.backward()
+    moved = {
+        name for name, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
+    }
+    assert moved == {"proposal_classifier.weight", "proposal_classifier.bias"}
 
 
 def model_features(model: IserForJointExtraction, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
