@@ -102,21 +102,17 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 # Where settings are not those of the profile: of a data set, of a system and of both, each overruling the one before.
 # The learning rates were the best of the trials on held-out documents (comparison.md); the dropout is the paper's.
-_SHORT_CH_DDI = {"num_epochs": 4, "learning_rate": 1e-4}
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
-_SMALL_CH_DDI = {"learning_rate": 1e-4}
 _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
     # About as many steps as on CoNLL04, or half as many again.
     ("short", "conll04_standard"): {"num_epochs": 4},
-    ("short", "ch_ddi"): _SHORT_CH_DDI,
-    ("short", "ch_ddi_development"): _SHORT_CH_DDI,
+    ("short", "ch_ddi"): {"num_epochs": 4},
+    ("short", "ch_ddi_development"): {"num_epochs": 4},
     ("short", "ch_ddi spert"): _SPERT_CH_DDI,
     ("short", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("small", "spert"): _SPERT,
-    ("small", "ch_ddi"): _SMALL_CH_DDI,
-    ("small", "ch_ddi_development"): _SMALL_CH_DDI,
     ("small", "ch_ddi spert"): _SPERT_CH_DDI,
     ("small", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("full", "ch_ddi"): {"dropout": 0.75},
