@@ -93,9 +93,6 @@ class Settings:
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
     fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
-    span_context_gradient: bool = setting(
-        True, "False: the span context is learned without moving fusion and encoder; steadier at high learning rates."
-    )
     proposal_threshold: float = setting(0.1, "First-pass score a span needs for its context to be looked at; 0: none.")
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
@@ -464,7 +461,6 @@ def build_model(settings: Settings, entity_types: list[str], relation_types: lis
         width_embedding_size=settings.width_embedding_size,
         projection_activation=settings.projection_activation,
         fusion_residual=settings.fusion_residual,
-        span_context_gradient=settings.span_context_gradient,
         proposal_threshold=settings.proposal_threshold,
         context_attention_heads=settings.context_attention_heads,
         dropout=settings.dropout,

@@ -23,11 +23,11 @@ class LiteralSea(SpanContext):
 
     def __init__(self, sea: SemanticEnhancementAttention, spans_per_chunk: int = 256) -> None:
         super().__init__()
-        self.attention, self.gru, self.gradient = sea.attention, sea.gru, sea.gradient
+        self.attention, self.gru = sea.attention, sea.gru
         self.spans_per_chunk = spans_per_chunk
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        words = states.fused if self.gradient else states.fused.detach()
+        words = states.fused
         with torch.autocast(words.device.type, enabled=False):  # as in the module that it replaces
             return self._contexts(words.to(self.attention.query.weight.dtype), states.num_words, spans)
 

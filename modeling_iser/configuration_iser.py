@@ -57,11 +57,9 @@ class IserConfig(PretrainedConfig):
             begins nearly uniform, and training needs far more epochs to get off the ground.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
-        span_context_gradient: whether the loss reaches fusion and encoder through `"sea"` and `"gru"` too. `False`: the
-            context is learned from the words' states as they are, so that it cannot upset the encoder.
         proposal_threshold: spans whose first-pass score, a probability computed from the pooled words and the width
-            alone, lies below it are taken for no entity without looking at their context, in training and in
-            extraction. 0 looks at every span, as the paper does.
+            alone, lies below it (in training, below a tenth of it) are taken for no entity without looking at their
+            context. 0 looks at every span, as the paper does.
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
@@ -91,7 +89,6 @@ class IserConfig(PretrainedConfig):
         projection_activation: str = "none",
         fusion_residual: bool = True,
         span_context: str = "sea",
-        span_context_gradient: bool = True,
         proposal_threshold: float = 0.1,
         context_attention_heads: int = 8,
         relation_context: str = "local",
@@ -116,7 +113,6 @@ class IserConfig(PretrainedConfig):
         self.projection_activation = projection_activation
         self.fusion_residual = fusion_residual
         self.span_context = span_context
-        self.span_context_gradient = span_context_gradient
         self.proposal_threshold = proposal_threshold
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context

@@ -177,10 +177,9 @@ class GruSpanContext(SpanContext):
     def __init__(self, config: IserConfig) -> None:
         super().__init__()
         self.gru = nn.GRU(config.hidden_size, config.hidden_size // 2, batch_first=True, bidirectional=True)
-        self.gradient = config.span_context_gradient
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        words = states.fused if self.gradient else states.fused.detach()
+        words = states.fused
         # Many steps over few numbers: under autocast the conversions cost more than half precision saves.
         with torch.autocast(words.device.type, enabled=False):
             return self._contexts(words.to(self._weight("weight_hh_l0").dtype), states.num_words, spans)

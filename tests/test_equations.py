@@ -144,25 +144,6 @@ def test_scores_do_not_depend_on_neighbours_or_padding(make_model: MakeModel) ->
 
 
 @pytest.mark.parametrize("variant", ["iser", "iser_gru"])
-def test_a_span_context_without_gradient_moves_itself_alone(make_model: MakeModel, variant: str) -> None:
-    losses, encoder, context = [], [], []
-    for gradient in (True, False):
-        model = make_model(variant, dropout=0.0, span_context_gradient=gradient)
-        with torch.no_grad():  # The entities follow from the context alone.
-            model.entity_classifier.weight[:, : -model.config.hidden_size] = 0.0
-        sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, model.config)
-        loss = model(**IserCollator(model.tokenizer, model.config)(sentences)).entity_loss
-        loss.backward()
-        losses.append(loss.detach())
-        encoder.append(sum(float(p.grad.abs().sum()) for p in model.iser.parameters() if p.grad is not None))
-        context.append([p.grad for p in model.span_context.parameters()])
-    torch.testing.assert_close(losses[0], losses[1])
-    torch.testing.assert_close(context[0], context[1])
-    assert encoder[0] > 0
-    assert encoder[1] == 0
-
-
-@pytest.mark.parametrize("variant", ["iser", "iser_gru"])
 def test_span_contexts_under_autocast_are_those_of_single_precision(make_model: MakeModel, variant: str) -> None:
     model = make_model(variant).eval()
     words = torch.randn(2, 7, model.config.hidden_size).bfloat16()
