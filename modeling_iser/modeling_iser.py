@@ -35,7 +35,7 @@ _MAX_PROPOSALS = 256
 # In the first steps of training every span passes; the memory they would need is soon needed no more.
 _MAX_PROPOSALS_IN_TRAINING = 32
 # The entity classifier learns from spans that are less like entities than those it will meet.
-_PROPOSAL_MARGIN_IN_TRAINING = 0.1
+_TRAINING_SHARE_OF_THRESHOLD = 0.1
 # The first pass shares no weight with the rest, and Adam takes no notice of a loss's scale; but the norm to which all
 # gradients are clipped does, and at the beginning the first pass would make up most of it.
 _PROPOSAL_LOSS_WEIGHT = 0.01
@@ -373,7 +373,7 @@ class IserForJointExtraction(IserPreTrainedModel):
     @property
     def proposal_logit_threshold(self) -> float:
         """The configuration's `proposal_threshold`, in training a tenth of it, as a logit."""
-        threshold = self.config.proposal_threshold * (_PROPOSAL_MARGIN_IN_TRAINING if self.training else 1.0)
+        threshold = self.config.proposal_threshold * (_TRAINING_SHARE_OF_THRESHOLD if self.training else 1.0)
         return math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
 
     def score_proposals(self, features: Tensor) -> Tensor:
@@ -389,9 +389,9 @@ class IserForJointExtraction(IserPreTrainedModel):
 
     def proposed(self, logits: Tensor, sentence: Tensor) -> Tensor:
         """
-        True at the spans that pass the first pass, shape `(num_spans,)`: those at or above the threshold, and of a
-        sentence the best 256 at most (32 in training), so that text unlike any a model has seen, and all text before a
-        model has learned anything, does not take minutes.
+        True at the spans that pass the first pass, shape `(num_spans,)`: those at or above the threshold (in training,
+        a tenth of it), and of a sentence the best 256 at most (32 in training), so that text unlike any a model has
+        seen, and all text before a model has learned anything, does not take minutes.
 
         Args:
             logits: from `score_proposals`.

@@ -66,6 +66,18 @@ def test_nothing_and_everything_may_pass(make_model: MakeModel) -> None:
     assert model.extract(sentences) == model.extract(sentences, exact=True)
 
 
+@pytest.mark.parametrize(
+    ("score", "passes", "passes_in_training"), [(0.6, True, True), (0.1, False, True), (0.04, False, False)]
+)
+def test_training_lets_a_tenth_of_the_threshold_pass(
+    make_model: MakeModel, score: float, passes: bool, passes_in_training: bool
+) -> None:
+    model = make_model(proposal_threshold=0.5)
+    logits, sentence = torch.logit(torch.full((3,), score)), torch.tensor([0, 0, 1])
+    assert model.eval().proposed(logits, sentence).tolist() == [passes] * 3
+    assert model.train().proposed(logits, sentence).tolist() == [passes_in_training] * 3
+
+
 @pytest.mark.parametrize(("training", "most"), [(False, 256), (True, 32)])
 def test_of_a_sentence_where_all_would_pass_the_best_do(make_model: MakeModel, training: bool, most: int) -> None:
     model = make_model(proposal_threshold=0.5, max_span_width=20, dropout=0.0).train(training)
