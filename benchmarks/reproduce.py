@@ -14,9 +14,9 @@ to whoever locks it. `--set` changes single settings of train.py and makes a sys
 (`benchmarks/tables.py`) are written to `OUTPUT/PROFILE/tables.md` and the figures (`benchmarks/plots.py`) beside them,
 from all results there are. `benchmarks/results` has those of comparison.md.
 
-`quick` takes minutes on two cores and needs nothing but this repository: the bundled model's encoder, few sentences,
-few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs. `short` and
-`small` are budgets for a small encoder on two cores.
+`quick` takes about nine minutes on two cores and needs nothing but this repository: the bundled model's encoder, few
+sentences, few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs.
+`short` and `small` are budgets for a small encoder on two cores.
 """
 
 from __future__ import annotations
