@@ -7,11 +7,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from modeling_iser import IserForJointExtraction
-from modeling_iser.layers_iser import SemanticEnhancementAttention, SpanContext, WordStates, inside, length_mask
+from modeling_iser.layers_iser import (
+    GruSpanContext,
+    SemanticEnhancementAttention,
+    SpanContext,
+    inside,
+    length_mask,
+)
 from modeling_iser.spans_iser import Spans
 
 
-class LiteralSea(SpanContext):
+class LiteralSea(GruSpanContext):
     """
     For each span: the sequence with the span's words as zero vectors → multi-head self-attention → residual
     connection → BiGRU. It shares the parameters of the SEA that it replaces.
@@ -22,14 +28,9 @@ class LiteralSea(SpanContext):
     """
 
     def __init__(self, sea: SemanticEnhancementAttention, spans_per_chunk: int = 256) -> None:
-        super().__init__()
+        SpanContext.__init__(self)  # the layers are those of `sea`
         self.attention, self.gru = sea.attention, sea.gru
         self.spans_per_chunk = spans_per_chunk
-
-    def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        words = states.fused
-        with torch.autocast(words.device.type, enabled=False):  # as in the module that it replaces
-            return self._contexts(words.to(self.attention.query.weight.dtype), states.num_words, spans)
 
     def _contexts(self, words: Tensor, num_words: Tensor, spans: Spans) -> Tensor:
         longest = words.shape[1]

@@ -73,11 +73,10 @@ def confusion(
     """
     counts: dict[str, dict[tuple[str, str], int]] = {"entities": defaultdict(int), "relations": defaultdict(int)}
     for reference, prediction in zip(references, predictions, strict=True):
-        for task, sides in (
-            ("entities", [_labels(spans(reference)), _labels(spans(prediction))]),
-            ("relations", [_labels(triples(reference)), _labels(triples(prediction, threshold))]),
+        for task, gold, found in (
+            ("entities", _labels(spans(reference)), _labels(spans(prediction))),
+            ("relations", _labels(triples(reference)), _labels(triples(prediction, threshold))),
         ):
-            gold, found = sides
             for place in gold.keys() | found.keys():
                 for label in gold[place] & found[place]:
                     counts[task][label, label] += 1
@@ -141,8 +140,8 @@ def _seeds(members: Sequence[Any]) -> str:
     return f"{len(members)} seed{'s' if len(members) > 1 else ''}"
 
 
-def _threshold(run: Run) -> float:
-    return float(run["settings"].get("relation_threshold", 0.4))
+def _setting(run: Run, name: str) -> float:
+    return float(run["settings"].get(name, getattr(IserConfig(), name)))
 
 
 def _by_system(runs: Sequence[Run], names: Iterable[str] | None = None) -> dict[str, list[Run]]:
@@ -161,7 +160,7 @@ def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
     points: dict[float, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         if re.fullmatch(r"iser(?: dropout=[\d.]+)?", run["system"]):
-            points[float(run["settings"].get("dropout", IserConfig().dropout))][run["seed"]] = run
+            points[_setting(run, "dropout")][run["seed"]] = run
     seeds = sorted(set.intersection(*map(set, points.values()))) if len(points) > 1 else []
     if not seeds:
         return False
@@ -244,7 +243,7 @@ def widths_and_lengths(runs: Sequence[Run], path: Path, title: str) -> bool:
     panels = ("entities by span width", "entities by sentence length", "relations by sentence length")
     figure, all_axes = _figure(3, (4.6, 3.8))
     for name, members in systems.items():
-        scores = [scores_by_bucket(*_documents(run), _threshold(run)) for run in members]
+        scores = [scores_by_bucket(*_documents(run), _setting(run, "relation_threshold")) for run in members]
         for panel, axes in zip(panels, all_axes, strict=True):
             bounds = BUCKETS[panel.split(" by ")[1]]
             labels = [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in pairwise(bounds)]
@@ -266,7 +265,9 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
         return False
     sides = [_documents(run) for run in members]
     matrices = confusion(
-        [d for side in sides for d in side[0]], [d for side in sides for d in side[1]], _threshold(members[0])
+        [d for side in sides for d in side[0]],
+        [d for side in sides for d in side[1]],
+        _setting(members[0], "relation_threshold"),
     )
     figure, all_axes = _figure(2, (5.6, 5.0))
     font = chinese_font()

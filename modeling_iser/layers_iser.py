@@ -179,10 +179,9 @@ class GruSpanContext(SpanContext):
         self.gru = nn.GRU(config.hidden_size, config.hidden_size // 2, batch_first=True, bidirectional=True)
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        words = states.fused
         # Many steps over few numbers: under autocast the conversions cost more than half precision saves.
-        with torch.autocast(words.device.type, enabled=False):
-            return self._contexts(words.to(self._weight("weight_hh_l0").dtype), states.num_words, spans)
+        with torch.autocast(states.fused.device.type, enabled=False):
+            return self._contexts(states.fused.to(self._weight("weight_hh_l0").dtype), states.num_words, spans)
 
     def _contexts(self, words: Tensor, num_words: Tensor, spans: Spans) -> Tensor:
         if len(spans) == 0:
