@@ -9,6 +9,7 @@ TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6",
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
+ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
 setup(
     name="iser",
@@ -39,6 +40,17 @@ setup(
         "demo": TRAIN,
         "corpus": CORPUS,
         "figures": FIGURES,
-        "test": [*TRAIN, *CORPUS, *FIGURES, "hypothesis>=6", "mypy>=2", "pytest>=9", "ruff>=0.17", "types-PyYAML>=6"],
+        "onnx": ONNX,
+        "test": [
+            *TRAIN,
+            *CORPUS,
+            *FIGURES,
+            *ONNX,
+            "hypothesis>=6",
+            "mypy>=2",
+            "pytest>=9",
+            "ruff>=0.17",
+            "types-PyYAML>=6",
+        ],
     },
 )

@@ -19,10 +19,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import evaluate
 import torch
@@ -36,12 +37,22 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from datasets_scripts import load_ch_ddi, load_conll04
+from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
+from datasets_scripts.subsets import (
+    divide,
+    fitting_span_width,
+    found_labels,
+    group_of,
+    keep_labels,
+    labels_to_learn,
+    relation_signatures,
+)
 from modeling_iser import (
     VARIANTS,
-    DdiExtractionPipeline,
     IserCollator,
+    IserConfig,
     IserForJointExtraction,
+    JointExtractionPipeline,
     MentionReplacement,
     prepare_sentences,
 )
@@ -52,7 +63,9 @@ from modeling_iser.configuration_iser import check_choice
 
 logger = logging.getLogger("train")
 
-DATASETS = {"conll04": load_conll04, "ch_ddi": load_ch_ddi}
+DATASETS: dict[str, Any] = {"conll04": load_conll04, "ch_ddi": load_ch_ddi, "corpus": load_corpus}
+LEAST_TO_DIVIDE = 100
+"""Documents of a corpus from which validation documents are held out unasked: a tenth of fewer chooses at random."""
 METRIC = str(Path(__file__).resolve().parent / "evaluate_iser")
 
 
@@ -71,14 +84,33 @@ class Settings:
     """What a run is: data, model, training and output. A recipe sets the same names."""
 
     dataset: str = setting("conll04", f"Data set: {', '.join(DATASETS)}.")
-    data_dir: str | None = setting(None, "Directory of the data; default: the data set's own source.")
+    data_dir: str | None = setting(
+        None, "Directory (of a corpus also file) of the data; default: the data set's own source."
+    )
+    data_files: list[str] = setting(
+        [], "Files of a corpus in place of data_dir, each as split=file; in a recipe also a mapping."
+    )
+    format: str | None = setting(None, "Format of a corpus; default: by its content.")
+    columns: list[str] = setting(
+        [], "Columns of a data set as a corpus, each as ours=theirs; in a recipe also a mapping."
+    )
+    grow_entities: bool = setting(False, "Entities that begin or end within a word grow to whole words.")
+    entity_types: list[str] = setting([], "Entity types to learn, others are left out; default: all that occur.")
+    relation_types: list[str] = setting([], "Relation types to learn, others are left out; default: all that occur.")
+    symmetric_relations: list[str] = setting(
+        [], "Relations without direction; default: what a corpus' …types.json says."
+    )
     on_error: str = setting("raise", "Broken records: 'raise', or 'skip' to count and list them.")
     train_split: str = setting("train", "Split to train on; several are joined by '+'.")
     validation_split: str = setting("validation", "Split that chooses the best checkpoint.")
-    validation_fraction: float = setting(
-        0.0, "Without such a split: share of the training documents to hold out for it; 0 takes the last checkpoint."
+    validation_fraction: float | None = setting(
+        None,
+        "Without such a split: share of the training documents to hold out for it; 0 takes the last checkpoint. "
+        f"Default: 0.1 of a corpus of at least {LEAST_TO_DIVIDE} documents, else 0.",
     )
-    test_splits: list[str] = setting(["test"], "Splits to evaluate on at the end; may be none.")
+    test_splits: list[str] = setting(
+        ["test"], "Splits to evaluate on at the end; may be none. A corpus need not have the default."
+    )
 
     max_train_documents: int | None = setting(None, "Train on the first so many documents; default: all.")
     max_evaluation_documents: int | None = setting(None, "Evaluate on the first so many of each split; default: all.")
@@ -87,16 +119,27 @@ class Settings:
     checkpoint: str | None = setting(
         None, "ISER checkpoint to start from, with all its settings of the model, in place of an encoder."
     )
+    train_only: str | None = setting(
+        None, "Train only the parameters whose names begin with this, for example first_pass; default: all."
+    )
     pretrained: bool = setting(True, "False: random weights; only the encoder's configuration and tokenizer are used.")
     variant: str = setting("iser", f"System of the paper: {', '.join(VARIANTS)}.")
-    max_span_width: int = setting(10, "Width limit of candidate spans, in words.")
+    max_span_width: int | None = setting(
+        None,
+        "Width limit of candidate spans, in words; default: what covers 99.9 % of the training entities, 10 to 30.",
+    )
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
     fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
-    proposal_threshold: float = setting(0.1, "First-pass score a span needs for its context to be looked at; 0: none.")
+    first_pass_threshold: float = setting(
+        0.2, "First-pass score that a span needs for its context to be looked at; 0: none."
+    )
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
     relation_threshold: float = setting(0.4, "Score from which a relation holds.")
+    constrain_relations: bool = setting(
+        True, "Relations between types of entities that no training document relates so are dropped."
+    )
     overlapping_entities: bool = setting(False, "True: entities may share words, as in the paper.")
 
     num_epochs: int = setting(70, "Passes over the training documents.")
@@ -140,6 +183,14 @@ class Settings:
         if bool(self.encoder) == bool(self.checkpoint):
             raise ValueError("Give either encoder or checkpoint, in the recipe or as --encoder or --checkpoint.")
         check_choice("dataset", self.dataset, tuple(DATASETS))
+        for name in ("format", "data_files", "symmetric_relations", "columns", "grow_entities"):
+            if getattr(self, name) and self.dataset != "corpus":
+                raise ValueError(f"{name} is for dataset: corpus; {self.dataset} has its own.")
+        if self.data_dir and self.data_files:
+            raise ValueError("Give either data_dir or data_files.")
+        for name in ("data_files", "columns"):
+            if unnamed := [item for item in getattr(self, name) if not all(item.partition("="))]:
+                raise ValueError(f"{name}: {unnamed[0]!r} is no name=value, such as train=notes.jsonl.")
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "evaluation_batch_size"):
@@ -151,13 +202,13 @@ class Settings:
         if not 0.0 <= self.mention_replacement <= 1.0:
             raise ValueError(f"mention_replacement must lie between 0 and 1, got {self.mention_replacement}.")
         for name in ("warmup_ratio", "validation_fraction"):
-            if not 0.0 <= getattr(self, name) < 1.0:
+            if not 0.0 <= (getattr(self, name) or 0.0) < 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}.")
 
 
 # Settings that may differ between a run and its continuation: they do not change what is learned.
 _FREE_ON_RESUME = {
-    "resume", "output_dir", "data_dir", "examples", "push_to_hub", "hub_model_id", "checkpoint_every"
+    "resume", "output_dir", "data_dir", "data_files", "examples", "push_to_hub", "hub_model_id", "checkpoint_every"
 }  # fmt: skip
 
 
@@ -210,6 +261,8 @@ def _recipe_arguments(path: Path) -> list[str]:
             raise ValueError(f"{path}: {_no_setting(str(name))}")
         if value is None:
             continue
+        if isinstance(value, dict):
+            value = [f"{key}={item}" for key, item in value.items()]
         values = value if isinstance(value, list) else [value]
         arguments += [f"--{name}", *map(str, values)]
     return arguments
@@ -218,22 +271,87 @@ def _recipe_arguments(path: Path) -> list[str]:
 # -------------------------------------------------------------------------------------------- data
 
 
-def load_splits(settings: Settings) -> tuple[Dataset, Dataset | None, dict[str, Dataset]]:
-    """Documents to train on, to choose the best checkpoint by (or `None`), and to test on, by split name."""
-    splits = DATASETS[settings.dataset](settings.data_dir, on_error=settings.on_error)
+class Data(NamedTuple):
+    """What a run learns from and is scored on."""
+
+    train: Dataset
+    validation: Dataset | None
+    """Documents that choose the best checkpoint, if any."""
+    tests: dict[str, Dataset]
+    labels: Labels
+
+
+def load_splits(settings: Settings, splits: DatasetDict | None = None) -> Data:
+    """
+    The documents of a run, with the labels to learn.
+
+    Args:
+        splits: documents by split name, in place of those that the settings name.
+
+    Raises:
+        ValueError: for a split that is not there, and a label to learn that no document has.
+    """
+    splits = splits if splits is not None else _load(settings)
     names = settings.train_split.split("+")
     train = _concatenate([_split(splits, name) for name in names])
-    if settings.validation_split in splits and settings.validation_split not in names:
-        validation = splits[settings.validation_split]
-    elif settings.validation_fraction > 0:
-        held_out = train.train_test_split(settings.validation_fraction, seed=settings.seed)
-        train, validation = held_out["train"], held_out["test"]
-    else:
-        validation = None
-    tests = {name: _first(_split(splits, name), settings.max_evaluation_documents) for name in settings.test_splits}
+    validation = splits.get(settings.validation_split) if settings.validation_split not in names else None
+    fraction = settings.validation_fraction
+    if fraction is None:
+        fraction = 0.1 if settings.dataset == "corpus" and len(train) >= LEAST_TO_DIVIDE else 0.0
+    if validation is None and fraction > 0:
+        documents = train.to_list()
+        groups = [group_of(document) for document in documents]
+        parts = divide(documents, groups, {"validation": fraction}, settings.seed)
+        train, validation = (Dataset.from_list(parts[name], train.features) for name in ("train", "validation"))
+    test_splits = settings.test_splits
+    if settings.dataset == "corpus" and test_splits == ["test"] and "test" not in splits:
+        logger.info("There is no split 'test': scores are of the validation documents alone, if there are any.")
+        test_splits = []
+    tests = {name: _first(_split(splits, name), settings.max_evaluation_documents) for name in test_splits}
     if validation is not None:
         validation = _first(validation, settings.max_evaluation_documents)
-    return _first(train, settings.max_train_documents), validation, tests
+    data = Data(_first(train, settings.max_train_documents), validation, tests, Labels())
+    return _with_labels_to_learn(data, settings, getattr(splits, "labels", Labels()))
+
+
+def _load(settings: Settings) -> DatasetDict:
+    if settings.dataset != "corpus":
+        return DATASETS[settings.dataset](settings.data_dir, on_error=settings.on_error)
+    if not settings.data_dir and not settings.data_files:
+        raise ValueError("dataset: corpus needs data_dir, the directory or file of your corpus, or data_files.")
+    files: dict[str, list[str]] = {}
+    for split, _, path in (item.partition("=") for item in settings.data_files):
+        files.setdefault(split, []).append(path)
+    return load_corpus(
+        settings.data_dir,
+        format=settings.format,
+        data_files=files or None,
+        on_error=settings.on_error,
+        symmetric_relations=settings.symmetric_relations or None,
+        columns={ours: theirs for ours, _, theirs in (item.partition("=") for item in settings.columns)} or None,
+        grow_entities=settings.grow_entities,
+    )
+
+
+def _with_labels_to_learn(data: Data, settings: Settings, known: Labels) -> Data:
+    """The documents with the labels that the settings name, or else with all, in the order of the known ones."""
+    found = found_labels(data.train, data.validation, *data.tests.values())
+    labels = labels_to_learn(found, known, settings.entity_types, settings.relation_types, settings.symmetric_relations)
+    if not settings.entity_types and not settings.relation_types:
+        return data._replace(labels=labels)
+    left_out: Counter[str] = Counter()
+
+    def restrict(split: Dataset) -> Dataset:
+        kept, lost = zip(*(keep_labels(document, labels) for document in split.to_list()), strict=True)
+        left_out.update(sum(lost, Counter[str]()))
+        return Dataset.from_list(list(kept), split.features)
+
+    validation = restrict(data.validation) if data.validation is not None else None
+    data = Data(restrict(data.train), validation, {name: restrict(split) for name, split in data.tests.items()}, labels)
+    if left_out:
+        counts = ", ".join(f"{label} ({count})" for label, count in left_out.most_common())
+        logger.info("Left out, as entity_types and relation_types say: %s", counts)
+    return data
 
 
 def _first(documents: Dataset, most: int | None) -> Dataset:
@@ -250,17 +368,6 @@ def _concatenate(parts: Sequence[Dataset]) -> Dataset:
     from datasets import concatenate_datasets
 
     return parts[0] if len(parts) == 1 else concatenate_datasets(list(parts))
-
-
-def label_types(*splits: Iterable[dict[str, Any]] | None) -> tuple[list[str], list[str]]:
-    """The entity and relation types that occur in the documents, sorted."""
-    entities: set[str] = set()
-    relations: set[str] = set()
-    for split in splits:
-        for document in split or ():
-            entities.update(entity["type"] for entity in document["entities"])
-            relations.update(relation["type"] for relation in document["relations"])
-    return sorted(entities), sorted(relations)
 
 
 # --------------------------------------------------------------------------------------- randomness
@@ -436,38 +543,100 @@ def _load_optimizer_tensors(
 # ----------------------------------------------------------------------------------------- training
 
 
-def build_model(settings: Settings, entity_types: list[str], relation_types: list[str]) -> IserForJointExtraction:
-    """
-    A new model on the encoder, or the checkpoint to go on from.
-
-    Raises:
-        ValueError: for a checkpoint that does not know a label of the data.
-    """
+def build_model(settings: Settings, data: Data) -> IserForJointExtraction:
+    """A new model on the encoder, or the checkpoint to go on from; where it lacks a label, with the data's labels."""
+    labels = data.labels
+    signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
-        model = IserForJointExtraction.from_pretrained(settings.checkpoint, dtype=torch.float32)
-        for known, wanted in ((model.config.entity_types, entity_types), (model.config.relation_types, relation_types)):
-            if unknown := set(wanted) - set(known):
-                raise ValueError(
-                    f"{settings.checkpoint} knows {', '.join(known)}, but the data also has "
-                    f"{', '.join(sorted(unknown))}. Start from an encoder to learn other labels."
-                )
+        config = IserConfig.from_pretrained(settings.checkpoint)
+        if settings.train_only and settings.train_only.startswith("first_pass"):  # where there is none, a new one
+            config.first_pass_threshold = config.first_pass_threshold or settings.first_pass_threshold
+        model = IserForJointExtraction.from_pretrained(settings.checkpoint, config=config, dtype=torch.float32)
+        if not known_labels(config, labels):
+            return with_labels(model, labels, signatures)
+        if config.relation_signatures is not None:
+            config.relation_signatures += [s for s in signatures if s not in config.relation_signatures]
         return model
     return IserForJointExtraction.from_encoder(
         str(settings.encoder),
-        entity_types,
-        relation_types,
+        list(labels.entity_types),
+        list(labels.relation_types),
         pretrained=settings.pretrained,
-        max_span_width=settings.max_span_width,
+        **VARIANTS[settings.variant],
+        symmetric_relations=labels.symmetric_relations,
+        relation_signatures=signatures,
+        constrain_relations=settings.constrain_relations,
+        max_span_width=settings.max_span_width or fitting_span_width(data.train),
         width_embedding_size=settings.width_embedding_size,
         projection_activation=settings.projection_activation,
         fusion_residual=settings.fusion_residual,
-        proposal_threshold=settings.proposal_threshold,
+        first_pass_threshold=settings.first_pass_threshold,
         context_attention_heads=settings.context_attention_heads,
         dropout=settings.dropout,
         relation_threshold=settings.relation_threshold,
         overlapping_entities=settings.overlapping_entities,
-        **VARIANTS[settings.variant],
     )
+
+
+def known_labels(config: IserConfig, labels: Labels) -> bool:
+    """Whether a checkpoint knows all the labels, with the same relations being symmetric."""
+    common = set(labels.relation_types) & set(config.relation_types)
+    return (
+        set(labels.entity_types) <= set(config.entity_types)
+        and set(labels.relation_types) <= set(config.relation_types)
+        and common & set(labels.symmetric_relations) == common & set(config.symmetric_relations)
+    )
+
+
+def with_labels(model: IserForJointExtraction, labels: Labels, signatures: list[list[str]]) -> IserForJointExtraction:
+    """
+    The model for other labels: encoder, fusion and contexts as they are, classifiers and first pass new, but for the
+    classifiers' rows of labels that it knows.
+    """
+    old = model.config
+    new = {
+        "entity_types": labels.entity_types,
+        "relation_types": labels.relation_types,
+        "symmetric_relations": labels.symmetric_relations,
+        "relation_signatures": signatures,
+    }
+    config = IserConfig.from_dict({**old.to_dict(), **new})
+    changed = IserForJointExtraction(config)
+    changed.tokenizer = model.tokenizer
+    new_parts = ("entity_classifier.", "relation_classifier.", "first_pass.")
+    kept = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(new_parts)}
+    changed.load_state_dict(kept, strict=False)
+    known = [
+        *(label for label in old.entity_types if label in labels.entity_types),
+        *(label for label in old.relation_types if label in labels.relation_types),
+    ]
+    classifiers: list[tuple[Any, Any, Any]] = [  # row 0 of the entity classifier is "no entity"
+        (
+            changed.entity_classifier,
+            model.entity_classifier,
+            _rows(["", *labels.entity_types], ["", *old.entity_types]),
+        ),
+        (changed.relation_classifier, model.relation_classifier, _rows(labels.relation_types, old.relation_types)),
+    ]
+    with torch.no_grad():
+        for mine, theirs, rows in classifiers:
+            for row, old_row in rows:
+                mine.weight[row], mine.bias[row] = theirs.weight[old_row], theirs.bias[old_row]
+    logger.info(
+        "The data has labels that the checkpoint does not know. Kept: encoder, fusion, contexts, width embedding, and "
+        "what the classifiers know of %s. New: the rest of the classifiers, and the first pass.",
+        ", ".join(known) or "no label",
+    )
+    return changed
+
+
+def _rows(labels: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:
+    """Positions of the labels that both have, in one and the other."""
+    return [(row, list(old).index(label)) for row, label in enumerate(labels) if label in old]
+
+
+# The first pass has a small task of its own and learns it best at several times the rate of the other new layers.
+FIRST_PASS_RATE = 5.0
 
 
 def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.optim.Optimizer:
@@ -475,9 +644,16 @@ def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.
     new_rate = settings.new_layers_learning_rate or settings.learning_rate
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not name.startswith(settings.train_only or ""):
+            parameter.requires_grad_(False)
+            continue
         rate = settings.learning_rate if name.startswith("iser.encoder.") else new_rate
+        if name.startswith("first_pass."):
+            rate *= FIRST_PASS_RATE
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
+    if not groups:
+        raise ValueError(f"train_only: no parameter's name begins with {settings.train_only!r}.")
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
@@ -495,27 +671,75 @@ def learning_rate_factor(step: int, total: int, warmup: int) -> float:
 
 
 def score(
-    model: IserForJointExtraction, documents: Dataset, accelerator: Accelerator, settings: Settings
+    model: IserForJointExtraction,
+    documents: Dataset,
+    accelerator: Accelerator,
+    settings: Settings,
+    given_entities: bool = False,
 ) -> dict[str, Any]:
-    """Scores of `extract` on the documents; the processes share the work, each document counts once."""
-    everything = list(documents)
-    mine = everything[accelerator.process_index :: accelerator.num_processes]
+    """
+    Scores of `extract` on the documents; the processes share the work, each document counts once.
+
+    Args:
+        given_entities: whether to score the relations that the model finds among the gold entities too, as
+            `relation_given_entities_…`.
+    """
+    everything = documents.to_list()
+    metric = evaluate.load(METRIC, experiment_id=f"process-{os.getpid()}")
+    symmetric = model.config.symmetric_relations
+    predictions = _extract(model, everything, accelerator, settings)
+    scores = metric.compute(predictions=predictions, references=everything, symmetric_relations=symmetric)
+    if not model.config.relation_types:
+        return {name: value for name, value in scores.items() if not name.startswith("relation")}
+    if given_entities:
+        predictions = _extract(model, everything, accelerator, settings, given_entities=True)
+        given = metric.compute(predictions=predictions, references=everything, symmetric_relations=symmetric)
+        for name, value in given.items():
+            if name.startswith(("relation_micro", "relation_macro")):
+                scores[name.replace("relation", "relation_given_entities", 1)] = value
+        scores["per_type"]["relation_given_entities"] = given["per_type"]["relation"]
+    return scores
+
+
+def _extract(
+    model: IserForJointExtraction,
+    documents: list[dict[str, Any]],
+    accelerator: Accelerator,
+    settings: Settings,
+    given_entities: bool = False,
+) -> list[dict[str, Any]]:
+    """What the model finds in the documents, each process reading some of them."""
+    mine = documents[accelerator.process_index :: accelerator.num_processes]
     with accelerator.autocast():
-        extracted = model.extract([document["tokens"] for document in mine], batch_size=settings.evaluation_batch_size)
+        extracted = model.extract(
+            [document["tokens"] for document in mine],
+            batch_size=settings.evaluation_batch_size,
+            entities=[document["entities"] for document in mine] if given_entities else None,
+        )
     found = gather_object(extracted)
     # Processes are gathered one after the other; undo the striding.
-    shares = [range(index, len(everything), accelerator.num_processes) for index in range(accelerator.num_processes)]
+    shares = [range(index, len(documents), accelerator.num_processes) for index in range(accelerator.num_processes)]
     order = [index for share in shares for index in share]
-    predictions: list[dict[str, Any]] = [{}] * len(everything)
+    predictions: list[dict[str, Any]] = [{}] * len(documents)
     for index, document in zip(order, found, strict=True):
         predictions[index] = document
-    metric = evaluate.load(METRIC, experiment_id=f"process-{os.getpid()}")
-    return metric.compute(predictions=predictions, references=everything)
+    return predictions
 
 
-def train(settings: Settings) -> dict[str, dict[str, Any]]:
+def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, dict[str, Any]]:
     """
     Run, or continue, what the settings say.
+
+    ```python
+    from train import Settings, train
+
+    settings = Settings(dataset="corpus", data_dir="my_corpus", encoder="bert-base-cased", output_dir="runs/mine")
+    scores = train(settings)
+    model = IserForJointExtraction.from_pretrained("runs/mine")
+    ```
+
+    Args:
+        splits: documents by split name, such as `load_corpus` gives, in place of those that the settings name.
 
     Returns:
         Scores of the best checkpoint for each evaluated split.
@@ -539,9 +763,13 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     with accelerator.main_process_first():
-        documents, validation, tests = load_splits(settings)
+        data = load_splits(settings, splits)
+    documents, validation, tests, _ = data
     torch.manual_seed(derived_seed(settings.seed, "weights"))
-    model = build_model(settings, *label_types(documents, validation, *tests.values()))
+    model = build_model(settings, data)
+    if not model.config.relation_types and settings.metric.startswith("relation"):
+        settings = dataclasses.replace(settings, metric="entity_micro_f1")
+        logger.info("There are no relations: %s chooses the best checkpoint.", settings.metric)
     sentences, report = prepare_sentences(documents, model.tokenizer, model.config)
     logger.info("Training data: %s", report.summary())
     for name, split in {settings.validation_split: validation, **tests}.items():
@@ -558,8 +786,9 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         logger.info("Continuing after step %d", progress.step)
     accelerator.init_trackers("")
 
+    before: dict[str, dict[str, Any]] = {}
     if settings.evaluate_first and not progress.step:
-        before = {name: score(bare_model, split, accelerator, settings) for name, split in tests.items()}
+        before = {name: score(bare_model, split, accelerator, settings, True) for name, split in tests.items()}
         if accelerator.is_main_process:
             print(f"Before training:\n{score_table(before)}\n")
     _run_epochs(settings, accelerator, model, bare_model, optimizer, sentences, validation, checkpoints, progress)
@@ -568,12 +797,14 @@ def train(settings: Settings) -> dict[str, dict[str, Any]]:
         load_model(bare_model, str(checkpoints.best_weights(progress.best_step)))
     final_splits = {settings.validation_split: validation, **tests}
     scores = {
-        name: score(bare_model, split, accelerator, settings)
+        name: score(bare_model, split, accelerator, settings, given_entities=True)
         for name, split in final_splits.items()
         if split is not None
     }
     if accelerator.is_main_process:
         _publish(bare_model, settings, progress, scores, len(documents))
+        both = {**{f"{name}, before training": of_split for name, of_split in before.items()}, **scores}
+        logger.info("The model is in %s\n%s", output_dir, score_table(both))
         for split in list(tests.values())[-1:]:
             _show_triples(bare_model, split, settings.examples)
     accelerator.wait_for_everyone()
@@ -702,23 +933,30 @@ def _record(progress: Progress, epoch: int, scores: dict[str, Any], settings: Se
 
 def headline(scores: dict[str, Any]) -> str:
     """Entity and relation F1 of an evaluation in one line."""
-    return (
-        f"entity F1 {100 * scores['entity_micro_f1']:.2f} micro, {100 * scores['entity_macro_f1']:.2f} macro; "
-        f"relation F1 {100 * scores['relation_micro_f1']:.2f} micro, {100 * scores['relation_macro_f1']:.2f} macro"
+    return "; ".join(
+        f"{task} F1 {100 * scores[f'{task}_micro_f1']:.2f} micro, {100 * scores[f'{task}_macro_f1']:.2f} macro"
+        for task in ("entity", "relation")
+        if f"{task}_micro_f1" in scores
     )
 
 
 def score_table(scores: dict[str, dict[str, Any]]) -> str:
-    """Precision, recall and F1 in percent for each split, micro and macro, as a Markdown table."""
+    """
+    Precision, recall and F1 in percent for each split, micro and macro, as a Markdown table; "–" for what was not
+    scored, such as relations where a model has none.
+    """
     lines = [
-        "| split | | entity P / R / F1 | relation P / R / F1 | relation, boundaries only P / R / F1 |",
-        "|---|---|---|---|---|",
+        "| split | | entity P / R / F1 | relation P / R / F1 | relation, boundaries only P / R / F1 "
+        "| relation given entities P / R / F1 |",
+        "|---|---|---|---|---|---|",
     ]
     for split, values in scores.items():
         for average in ("micro", "macro"):
             cells = (
                 " / ".join(f"{100 * values[f'{what}_{average}_{name}']:.2f}" for name in ("precision", "recall", "f1"))
-                for what in ("entity", "relation", "relation_boundary")
+                if f"{what}_{average}_f1" in values
+                else "–"
+                for what in ("entity", "relation", "relation_boundary", "relation_given_entities")
             )
             lines.append(f"| {split} | {average} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -740,7 +978,8 @@ def _publish(
 
 {table}
 
-In percent, strict: boundaries and types of both entities, direction and relation type must be right.
+In percent, strict: boundaries and types of both entities, direction and relation type must be right. "Given entities"
+are the relations that the model finds among the gold entities.
 
 ## Training
 
@@ -763,7 +1002,6 @@ In percent, strict: boundaries and types of both entities, direction and relatio
     for path in sorted(temporary.iterdir(), key=lambda path: path.name == "scores.json"):
         os.replace(path, output_dir / path.name)
     temporary.rmdir()
-    logger.info("The model is in %s\n%s", output_dir, table)
     if settings.push_to_hub:
         hub = HfApi()
         repository = hub.create_repo(settings.hub_model_id or output_dir.name, exist_ok=True).repo_id
@@ -773,7 +1011,7 @@ In percent, strict: boundaries and types of both entities, direction and relatio
 
 def _show_triples(model: IserForJointExtraction, documents: Dataset, count: int) -> None:
     """Print what the model finds in the first documents."""
-    extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)
+    extractor = JointExtractionPipeline(model=model, tokenizer=model.tokenizer)
     for text in documents["text"][:count]:
         print(f"\n{text}")
         for relation in extractor(text)["relations"]:

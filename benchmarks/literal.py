@@ -7,13 +7,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from modeling_iser import IserForJointExtraction
-from modeling_iser.layers_iser import (
-    GruSpanContext,
-    SemanticEnhancementAttention,
-    SpanContext,
-    inside,
-    length_mask,
-)
+from modeling_iser.layers_iser import length_mask
+from modeling_iser.span_context_iser import GruSpanContext, SemanticEnhancementAttention, SpanContext, inside
 from modeling_iser.spans_iser import Spans
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--exact", action="store_true", help="without proposals")
+    parser.add_argument("--exact", action="store_true", help="look at every span")
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
     scores = {}

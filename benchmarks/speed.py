@@ -5,7 +5,7 @@ Speed and memory of extraction and training, beside the encoder alone and SpERT.
 
 Every row of a table is measured in the same run, one process a row, so that the peak memory is the row's own.
 Trained checkpoints find as many entities and let as many spans pass as in real use. The other parts have random
-weights: they find no entities, and the bias of the proposals is shifted until the share `--passing` of the spans
+weights: they find no entities, and the bias of the first pass is shifted until the share `--passing` of the spans
 passes.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -29,11 +30,10 @@ from transformers import AutoConfig
 from benchmarks.literal import make_literal
 from modeling_iser import VARIANTS, IserCollator, IserForJointExtraction, prepare_sentences
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
-from modeling_iser.modeling_iser import word_states
-from modeling_iser.spans_iser import enumerate_spans
+from modeling_iser.first_pass_iser import FirstPass
 
 
-SYSTEMS = ("encoder alone", "SpERT", "ISER literal", "ISER exact", "ISER proposals")
+SYSTEMS = ("encoder alone", "SpERT", "ISER literal", "ISER exact", "ISER")
 ENTITY_TYPES = ["Loc", "Org", "Other", "Peop"]
 RELATION_TYPES = ["Kill", "Live_In", "Located_In", "OrgBased_In", "Work_For"]
 
@@ -85,29 +85,30 @@ def build_model(arguments: argparse.Namespace) -> IserForJointExtraction:
     """The row's system: the trained checkpoint where one is given, or the encoder with random weights above it."""
     torch.manual_seed(0)
     system = arguments.system
-    threshold = 0.1 if system == "ISER proposals" else 0.0
+    threshold = 0.1 if system == "ISER" else 0.0
     if checkpoint := checkpoint_of(arguments):
         model = IserForJointExtraction.from_pretrained(checkpoint, dtype=torch.float32)
-        model.config.proposal_threshold = threshold
+        model.config.first_pass_threshold = threshold
         if threshold == 0:
-            model.proposal_classifier = None
+            del model.first_pass
+            model.first_pass = None
     else:
         variant = "iser" if system.startswith("ISER") else "spert"
         model = untrained_model(
-            arguments.encoder, variant, max_span_width=arguments.width, proposal_threshold=threshold
+            arguments.encoder, variant, max_span_width=arguments.width, first_pass_threshold=threshold
         )
     return (make_literal(model) if system == "ISER literal" else model).to(arguments.device)
 
 
 @torch.no_grad()
 def calibrate(model: IserForJointExtraction, batch: dict[str, torch.Tensor], share: float) -> None:
-    """Shift the proposals' bias until the share of candidate spans passes."""
-    states = word_states(model.iser(**batch), batch["num_words"])
-    spans = enumerate_spans(batch["num_words"], model.config.max_span_width)
-    assert model.proposal_classifier is not None
-    logits = model.score_proposals(model.span_features(states, spans)).float()
-    shift = model.proposal_logit_threshold - torch.quantile(logits, 1 - share).item()
-    model.proposal_classifier.bias.add_(shift)
+    """Shift the first pass's bias until the share of candidate spans passes."""
+    first_pass = model.first_pass
+    assert isinstance(first_pass, FirstPass)
+    logits = first_pass(model.iser(**batch).fused_states, batch["num_words"]).float()
+    threshold = model.config.first_pass_threshold
+    wanted = torch.quantile(logits[logits > -math.inf], 1 - share).item()
+    first_pass.score.bias.add_(math.log(threshold / (1 - threshold)) - wanted)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         return {name: tensor.to(arguments.device) for name, tensor in batch.items()}
 
     middle = on_device(encode_sentences([tokens[i] for i in order[len(order) // 2 :][:8]], model.tokenizer))
-    if arguments.system == "ISER proposals" and not checkpoint_of(arguments):
+    if arguments.system == "ISER" and not checkpoint_of(arguments):
         calibrate(model, middle, arguments.passing)
 
     def extract() -> None:
@@ -238,7 +239,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--passing", type=float, default=0.02, help="share of candidate spans that pass the proposals")
+    parser.add_argument("--passing", type=float, default=0.02, help="share of candidate spans that pass the first pass")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch_sizes", type=int, nargs="*", default=[1, 8, 32])
@@ -269,7 +270,7 @@ def main() -> None:
     tables = [
         f"Encoder: {encoder.model_type}, {encoder.num_hidden_layers} layers of {encoder.hidden_size}. "
         f"Machine: {device}, {platform.machine()}, torch {torch.__version__}, {'bf16' if arguments.bf16 else 'fp32'}. "
-        f"With random weights, {arguments.passing:.0%} of the candidate spans pass the proposals.\n"
+        f"With random weights, {arguments.passing:.0%} of the candidate spans pass the first pass.\n"
     ]
     jobs: list[tuple[str, dict[str, Any]]] = []
     for part in arguments.parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ class BrokenRecordError(ValueError):
     """A record could not become a document; the message says which, where and why."""
 
 
+Files = Mapping[str, Sequence[Path]]
+"""Split name → its files, or directories that hold one document a file."""
+
 Parser = Callable[[Path], Iterator[tuple[str, Document | ValueError]]]
 """Reads a file: the place of each record and its document, or what is wrong with it."""
 
@@ -61,46 +64,51 @@ class DocumentsBuilder(GeneratorBasedBuilder):
     Builds document splits; its cache goes by the bytes of the files and the source of the loaders.
 
     Args:
-        files: split name → file.
+        files: split name → files (or directories that hold one document a file).
         parse: reads a file, see `Parser`.
         on_error: `"raise"` stops at a broken record, `"skip"` collects it in `broken`.
+        key: what else the documents depend on.
     """
 
-    def __init__(self, files: Mapping[str, Path], parse: Parser, on_error: str, **kwargs: Any) -> None:
+    def __init__(self, files: Files, parse: Parser, on_error: str, key: str = "", **kwargs: Any) -> None:
         self.files, self.parse, self.on_error = dict(files), parse, on_error
         self.broken: list[BrokenRecord] = []
-        super().__init__(hash=_content_hash(files, parse, on_error), **kwargs)
+        super().__init__(hash=_content_hash(files, parse, on_error, key), **kwargs)
 
     def _info(self) -> DatasetInfo:
         return DatasetInfo(features=DOCUMENT_FEATURES)
 
     def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
-        return [SplitGenerator(name=name, gen_kwargs={"path": path}) for name, path in self.files.items()]
+        return [SplitGenerator(name=name, gen_kwargs={"paths": list(paths)}) for name, paths in self.files.items()]
 
-    def _generate_examples(self, path: Path) -> Iterator[tuple[int, Document]]:
+    def _generate_examples(self, paths: Sequence[Path]) -> Iterator[tuple[int, Document]]:
         ids: set[str] = set()
-        for index, (place, document) in enumerate(self.parse(path)):
-            if not isinstance(document, ValueError) and document["id"] in ids:
-                document = ValueError(f"the id {document['id']!r} stands in the file twice.")
-            if isinstance(document, ValueError):
-                record = BrokenRecord(str(path), place, str(document))
-                if self.on_error == "raise":
-                    raise BrokenRecordError(f'{record} (on_error="skip" leaves broken records out and lists them.)')
-                self.broken.append(record)
-                continue
-            ids.add(document["id"])
-            yield index, document
+        index, where = -1, "file" if len(paths) == 1 else "split"
+        for path in paths:
+            for place, document in self.parse(path):
+                index += 1
+                if not isinstance(document, ValueError) and document["id"] in ids:
+                    document = ValueError(f"the id {document['id']!r} stands in the {where} twice.")
+                if isinstance(document, ValueError):
+                    record = BrokenRecord(str(path), place, str(document))
+                    if self.on_error == "raise":
+                        raise BrokenRecordError(f'{record} (on_error="skip" leaves broken records out and lists them.)')
+                    self.broken.append(record)
+                    continue
+                ids.add(document["id"])
+                yield index, document
 
 
-def load_documents(files: Mapping[str, Path], parse: Parser, on_error: str, name: str) -> DatasetDict:
+def load_documents(files: Files, parse: Parser, on_error: str, name: str, key: str = "") -> DatasetDict:
     """
     Documents of some files, from the cache where file contents and parser are the same as before.
 
     Args:
-        files: split name → file.
+        files: split name → files, or directories that hold one document a file.
         parse: reads a file, see `Parser`.
         on_error: `"raise"` or `"skip"`; skipped records are counted and listed in a warning, from the cache too.
         name: name of the data set in the cache.
+        key: what else the documents depend on.
 
     Raises:
         ValueError: for an unknown `on_error`.
@@ -109,10 +117,11 @@ def load_documents(files: Mapping[str, Path], parse: Parser, on_error: str, name
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r} is not known. Valid values: 'raise', 'skip'.")
-    for path in files.values():
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file {path}.")
-    builder = DocumentsBuilder(files, parse, on_error, dataset_name=name)
+    for paths in files.values():
+        for path in paths:
+            if not path.exists():
+                raise FileNotFoundError(f"There is no file {path}.")
+    builder = DocumentsBuilder(files, parse, on_error, key, dataset_name=name)
     report = Path(builder.cache_dir).with_suffix(".broken.json")
     if on_error == "skip" and not report.exists():
         # The report is part of what is cached: without it, the records are read again.
@@ -164,12 +173,14 @@ def read_json_list(path: Path) -> list[Any]:
     return records
 
 
-def _content_hash(files: Mapping[str, Path], parse: Parser, on_error: str) -> str:
-    digest = hashlib.sha256(on_error.encode())
+def _content_hash(files: Files, parse: Parser, on_error: str, key: str) -> str:
+    digest = hashlib.sha256(f"{on_error}\0{key}".encode())
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     digest.update(f"{parse.__module__}.{parse.__qualname__}".encode())
-    for name, path in files.items():
-        digest.update(f"\0{name}\0{path}\0".encode())
-        digest.update(path.read_bytes())
+    for name, paths in files.items():
+        for path in paths:
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                digest.update(f"\0{name}\0{file}\0".encode())
+                digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()

@@ -1,14 +1,16 @@
 """ISER: joint entity and relation extraction with spans and an interactive fusion representation."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .collation_iser import IserCollator, MentionReplacement, prepare_sentences
-from .configuration_iser import VARIANTS, IserConfig
+from .configuration_iser import PIPELINES, VARIANTS, IserConfig
 from .modeling_iser import IserForJointExtraction, IserModel, IserModelOutput, IserOutput
-from .pipeline_iser import DdiExtractionPipeline
+from .pipeline_iser import DdiExtractionPipeline, JointExtractionPipeline
 from .visualization_iser import Extraction, write_html
 
 
@@ -19,17 +21,35 @@ AutoConfig.register("iser", IserConfig, exist_ok=True)
 AutoModel.register(IserConfig, IserForJointExtraction, exist_ok=True)
 IserConfig.register_for_auto_class()
 IserForJointExtraction.register_for_auto_class("AutoModel")
-PIPELINE_REGISTRY.register_pipeline(
-    "ddi-extraction",
-    pipeline_class=DdiExtractionPipeline,
-    pt_model=AutoModel,
-    default={"model": (str(DEFAULT_MODEL), None)},
-    type="text",
-)
-# A saved pipeline names its implementation, not the place of the bundled model.
-DdiExtractionPipeline._registered_impl = {
-    "ddi-extraction": {"impl": DdiExtractionPipeline, "pt": (AutoModel,), "type": "text"}
+
+
+class _NoDefault(dict[str, Any]):
+    """What stands for the default model of a task that has none: transformers would raise a KeyError."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise ValueError(
+            'pipeline("joint-extraction") has no default model: give it one, model="path/to/checkpoint". The bundled '
+            'model, of drug-drug interactions, is that of pipeline("ddi-extraction").'
+        )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log record says something: to use the bundled model is what the task is for, and nothing to warn of."""
+    return f"No model was supplied, defaulted to {DEFAULT_MODEL}" not in record.getMessage()
+
+
+logging.getLogger("transformers.pipelines").addFilter(_is_news)
+_defaults: dict[str, dict[str, Any]] = {
+    "joint-extraction": _NoDefault(model=None),
+    "ddi-extraction": {"model": (str(DEFAULT_MODEL), None)},
 }
+for _pipeline in (JointExtractionPipeline, DdiExtractionPipeline):
+    (_task,) = (task for task, name in PIPELINES.items() if name == _pipeline.__name__)
+    PIPELINE_REGISTRY.register_pipeline(
+        _task, pipeline_class=_pipeline, pt_model=AutoModel, default=_defaults[_task], type="text"
+    )
+    # A saved pipeline names its implementation, not the place of the bundled model.
+    _pipeline._registered_impl = {_task: {"impl": _pipeline, "pt": (AutoModel,), "type": "text"}}
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -42,6 +62,7 @@ __all__ = [
     "IserModel",
     "IserModelOutput",
     "IserOutput",
+    "JointExtractionPipeline",
     "MentionReplacement",
     "prepare_sentences",
     "write_html",

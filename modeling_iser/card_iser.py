@@ -41,7 +41,7 @@ from transformers import AutoModel, pipeline
 model = AutoModel.from_pretrained("path/to/checkpoint", trust_remote_code=True)
 model.extract(["A text."])
 
-extractor = pipeline("ddi-extraction", model="path/to/checkpoint", trust_remote_code=True)
+extractor = pipeline("joint-extraction", model="path/to/checkpoint", trust_remote_code=True)
 extractor("A text.")
 ```
 {sections}

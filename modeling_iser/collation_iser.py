@@ -34,39 +34,56 @@ class Sentence:
     relations: dict[tuple[tuple[int, int], tuple[int, int]], set[int]] = field(default_factory=dict)
 
 
+Lost = list[tuple[str, str]]
+"""What is lost, each with its document's id and its words."""
+
+
 @dataclass
 class PreparationReport:
-    """What the model cannot learn from a set of documents, by document id."""
+    """What the model cannot learn, or cannot find, of a set of documents."""
 
     documents: int = 0
     windowed: list[str] = field(default_factory=list)
-    """Documents longer than the encoder, read in windows."""
-    wide_entities: list[tuple[str, int]] = field(default_factory=list)
-    """Entities wider than `max_span_width`: (document id, width in words)."""
-    lost_relations: list[str] = field(default_factory=list)
-    """One entry for each relation that lost an entity or fits into no window."""
+    """Ids of documents longer than the encoder, read in windows."""
     empty: list[str] = field(default_factory=list)
-    """Documents without any word."""
+    """Ids of documents without any word."""
+    wide_entities: Lost = field(default_factory=list)
+    """Entities wider than `max_span_width`."""
+    second_types: Lost = field(default_factory=list)
+    """Entities whose words are an entity of another type already: the model gives a span one type."""
+    overlapping_entities: Lost = field(default_factory=list)
+    """Entities that share words with an earlier one, where the configuration does not allow overlaps."""
+    lost_relations: Lost = field(default_factory=list)
+    """Relations that lost an entity, fit into no window, or join an entity to itself."""
 
     def summary(self) -> str:
-        """The report in a few lines for a person."""
-        lines = [f"{self.documents} documents"]
-        if self.wide_entities:
-            widest = max(width for _, width in self.wide_entities)
-            lines.append(
-                f"{len(self.wide_entities)} entities are wider than max_span_width and cannot be found "
-                f"(widest: {widest} words; documents: {_some(name for name, _ in self.wide_entities)})"
-            )
-        if self.lost_relations:
-            lines.append(
-                f"{len(self.lost_relations)} relations cannot be learned: an entity is too wide or the two lie in no "
-                f"common window (documents: {_some(self.lost_relations)})"
-            )
+        """The report in a few lines for a person: counts and examples."""
+        lines = [
+            f"{self.documents} documents",
+            _line(self.wide_entities, "entities are wider than max_span_width and cannot be found"),
+            _line(self.second_types, "entities have the words of an entity of another type and cannot be found"),
+            _line(
+                self.overlapping_entities,
+                "entities share words with another; of such entities the most probable one is found "
+                "(overlapping_entities: true finds all)",
+            ),
+            _line(
+                self.lost_relations,
+                "relations cannot be learned: an entity is lost, the two lie in no common window, or are the same",
+            ),
+        ]
         if self.windowed:
             lines.append(f"{len(self.windowed)} documents are read in windows ({_some(self.windowed)})")
         if self.empty:
             lines.append(f"{len(self.empty)} documents hold no word ({_some(self.empty)})")
-        return "; ".join(lines)
+        return "; ".join(line for line in lines if line)
+
+
+def _line(lost: Lost, what: str, examples: int = 3) -> str:
+    if not lost:
+        return ""
+    shown = "; ".join(f"{name}: {words}" for name, words in lost[:examples])
+    return f"{len(lost)} {what} (in {len({name for name, _ in lost})} documents, for example {shown})"
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:
@@ -128,6 +145,9 @@ def prepare_sentences(
     """
     Documents → sentences for training, with what had to be left out.
 
+    Args:
+        documents: with the labels of the configuration; a symmetric relation stands in one direction or both.
+
     Raises:
         ValueError: for a label that the configuration does not list, or offsets outside the document.
     """
@@ -156,9 +176,11 @@ def prepare_sentences(
                     {(_shift(head, start), _shift(tail, start)): labels for (head, tail), labels in pairs.items()},
                 )
             )
-        for pair, labels in relations.items():
-            if pair not in seen:
-                report.lost_relations.extend([document["id"]] * len(labels))
+        for relation in document["relations"]:
+            ends = [document["entities"][relation[role]] for role in ("head", "tail")]
+            if tuple((entity["start"], entity["end"]) for entity in ends) not in seen:
+                names = [_words(document["tokens"], entity["start"], entity["end"]) for entity in ends]
+                report.lost_relations.append((document["id"], f"{names[0]} —{relation['type']}→ {names[1]}"))
     return sentences, report
 
 
@@ -166,26 +188,34 @@ def _shift(span: tuple[int, int], start: int) -> tuple[int, int]:
     return span[0] - start, span[1] - start
 
 
+def _words(tokens: Sequence[str], start: int, end: int, most: int = 8) -> str:
+    """The words of a span, in quotation marks; of a long one the first and their number."""
+    shown = " ".join(tokens[start : min(end, start + most)])
+    return f"'{shown}'" if end - start <= most else f"'{shown} …' ({end - start} words)"
+
+
 def _labels(
     document: Mapping[str, Any], config: IserConfig, report: PreparationReport
 ) -> tuple[dict[tuple[int, int], int], dict[tuple[tuple[int, int], tuple[int, int]], set[int]]]:
-    """Entities and relations of a document as labels; what is too wide goes into the report."""
+    """Entities and relations of a document as labels; what the model cannot find goes into the report."""
     name, length = document["id"], len(document["tokens"])
     entities: dict[tuple[int, int], int] = {}
     spans = []
     for entity in document["entities"]:
-        span = (entity["start"], entity["end"])
-        if not 0 <= span[0] < span[1] <= length:
+        start, end = span = (entity["start"], entity["end"])
+        if not 0 <= start < end <= length:
             raise ValueError(f"Document {name!r}: entity {span} lies outside its {length} words or holds no word.")
         spans.append(span)
         label = _label_index(name, "entity", entity["type"], config.entity_types) + 1
-        if span[1] - span[0] > config.max_span_width:
-            report.wide_entities.append((name, span[1] - span[0]))
+        lost = (name, _words(document["tokens"], start, end))
+        if end - start > config.max_span_width:
+            report.wide_entities.append(lost)
         elif entities.setdefault(span, label) != label:
-            raise ValueError(
-                f"Document {name!r}: words {span} are an entity of two types, "
-                f"{config.entity_types[entities[span] - 1]} and {entity['type']}; the model gives a span one type."
-            )
+            report.second_types.append(lost)
+        elif not config.overlapping_entities and any(
+            start < known_end and known_start < end for known_start, known_end in entities.keys() - {span}
+        ):
+            report.overlapping_entities.append(lost)
     relations: dict[tuple[tuple[int, int], tuple[int, int]], set[int]] = {}
     for relation in document["relations"]:
         if not (0 <= relation["head"] < len(spans) and 0 <= relation["tail"] < len(spans)):
@@ -194,10 +224,12 @@ def _labels(
                 f"{relation['tail']}, but there are {len(spans)}."
             )
         label = _label_index(name, "relation", relation["type"], config.relation_types)
-        pair = (spans[relation["head"]], spans[relation["tail"]])
-        if pair[0] == pair[1]:
-            raise ValueError(f"Document {name!r}: relation {relation['type']} joins an entity to itself.")
-        relations.setdefault(pair, set()).add(label)
+        head, tail = spans[relation["head"]], spans[relation["tail"]]
+        if head == tail:
+            continue
+        relations.setdefault((head, tail), set()).add(label)
+        if relation["type"] in config.symmetric_relations:
+            relations.setdefault((tail, head), set()).add(label)
     return entities, relations
 
 
@@ -312,7 +344,8 @@ class IserCollator:
     Args:
         tokenizer: gives the special and padding tokens.
         config: gives the width limit and the number of relation types.
-        negative_spans: most negative spans of a sentence, at least 1.
+        negative_spans: most negative spans of a sentence, at least 1. A model with a first pass learns from others,
+            those that pass it.
         negative_pairs: most negative pairs of a sentence.
         seed: seed of the draw.
         epoch: set it before each epoch, so that every epoch draws anew.

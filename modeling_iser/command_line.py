@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import io
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from .result_files import (
+    ANNOTATION_FORMATS,
+    ORDERS,
+    OUTPUT_FORMATS,
+    TEXT_FORMATS,
+    Result,
+    labelling_interface,
+    read_results,
+    write_results,
+)
 
 
 INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet")
-OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "text")
-# Columns of the flat outputs: one line a relation.
-TRIPLE_COLUMNS = (
-    "source", "line", "drug", "text", "head", "head_start", "head_end", "relation", "tail", "tail_start", "tail_end",
-    "score",
-)  # fmt: skip
 
 Item = tuple[str, int, dict[str, Any] | ValueError]
 """Source, line (or row) number counted from 1, and `{"text", "drug"}` or what is wrong with the line."""
@@ -52,7 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", metavar="FILE", help=".txt (a text a line), .jsonl, .csv, .parquet, or -")
     parser.add_argument("--output", type=Path, help="file to write; without it, JSON lines go to standard output")
-    parser.add_argument("--format", choices=OUTPUT_FORMATS, help="of the output; default: by the output's name")
+    parser.add_argument(
+        "--format",
+        choices=OUTPUT_FORMATS,
+        help="of the output; default: by the output's name. doccano and label-studio are pre-annotations, which these "
+        "tools import (see docs/annotation_loop.md)",
+    )
+    parser.add_argument(
+        "--order",
+        choices=ORDERS,
+        default="input",
+        help="of the output: as the input, or the texts first whose least certain entity or relation has the lowest "
+        "score; needs --output",
+    )
     parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name; txt for standard input")
     parser.add_argument("--model", help="directory or Hub name of an ISER checkpoint; default: the bundled model")
     parser.add_argument("--drug", help="the drug whose leaflet the texts are from")
@@ -64,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", help="cpu, cuda:0, … (default: cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's")
+    parser.add_argument(
+        "--backend",
+        default="torch",
+        help="torch, onnx or onnx-int8; the last two need exported graphs (see the README)",
+    )
     parser.add_argument("--html", type=Path, help="write a page with pictures too")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption; needs --output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -72,24 +95,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     suffix = options.output.suffix.lstrip(".").lower() if options.output else "jsonl"
-    output_format = options.format or {"txt": "text"}.get(suffix, suffix)
-    if output_format not in OUTPUT_FORMATS:
-        raise ValueError(f"--format: {output_format!r} is not known. Known: {', '.join(OUTPUT_FORMATS)}.")
-    if options.output is None and (options.resume or output_format == "parquet"):
-        raise ValueError("--resume and Parquet need --output.")
-    if options.batch_size < 1:
-        raise ValueError("--batch-size must be at least 1.")
-    # Everything that can be refused is refused before the model is loaded.
-    sources = [(name, _input_format(name, options.input_format)) for name in options.inputs]
-    for name, _ in sources:
-        if name != "-" and not Path(name).is_file():
-            raise FileNotFoundError(f"there is no file {name}")
-        if name != "-" and options.output is not None and Path(name).resolve() == options.output.resolve():
-            raise ValueError(f"{name} is both input and output.")
+    options.format = options.format or {"txt": "text"}.get(suffix, suffix)
+    sources = _check(options)
+    reports = _Reports()
     if options.output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        return _extract(options, sources, sys.stdout, None, output_format)
+        _to_standard_output(options, _extract(options, sources, reports))
+    else:
+        _to_file(options, sources, reports)
+    return reports.exit_code
+
+
+def _to_standard_output(options: argparse.Namespace, results: Iterator[Result]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    shown: list[Result] = []
+    for piece in TEXT_FORMATS[options.format](_keep(results, shown) if options.html else results, _model_name(options)):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    if options.html:
+        _write_html(shown, options.html)
+
+
+def _keep(results: Iterator[Result], kept: list[Result]) -> Iterator[Result]:
+    for result in results:
+        kept.append(result)
+        yield result
+
+
+def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     # Results gather line by line beside the output, which appears when all are there.
     partial = options.output.with_name(options.output.name + ".partial")
@@ -97,39 +130,79 @@ def _run(options: argparse.Namespace) -> int:
         _repair(partial)
     if options.resume and not partial.exists() and options.output.exists():
         print(f"{options.output} is complete.", file=sys.stderr)
-        return 0
+        return
     with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
-        code = _extract(options, sources, stream, partial if options.resume else None, "jsonl")
+        for result in _extract(options, sources, reports, partial if options.resume else None):
+            stream.write(json.dumps(result, ensure_ascii=False) + "\n")
+            stream.flush()
     if options.html:
-        _write_html(_records(partial), options.html)
-    _finish(partial, options.output, output_format)
-    return code
+        _write_html(read_results(partial, options.order), options.html)
+    if options.format == "label-studio":
+        _write_labelling_interface(options)
+    if options.format == "jsonl" and options.order == "input":
+        os.replace(partial, options.output)
+    else:
+        write_results(read_results(partial, options.order), options.output, options.format, _model_name(options))
+        partial.unlink()
+
+
+def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Refuse what can be refused before the model is loaded; the input files with their formats."""
+    if options.format not in OUTPUT_FORMATS:
+        raise ValueError(f"--format: {options.format!r} is not known. Known: {', '.join(OUTPUT_FORMATS)}.")
+    if options.output is None and (options.resume or options.format == "parquet" or options.order != "input"):
+        raise ValueError("--resume, --order and Parquet need --output.")
+    if options.batch_size < 1:
+        raise ValueError("--batch-size must be at least 1.")
+    sources = [(name, _input_format(name, options.input_format)) for name in options.inputs]
+    for name, _ in sources:
+        if name != "-" and not Path(name).is_file():
+            raise FileNotFoundError(f"there is no file {name}")
+        if name != "-" and options.output is not None and Path(name).resolve() == options.output.resolve():
+            raise ValueError(f"{name} is both input and output.")
+    if options.format in ANNOTATION_FORMATS:
+        if len(set(options.inputs)) < len(options.inputs):
+            raise ValueError(
+                f"--format {options.format}: a file is given twice, and its texts would have the same ids."
+            )
+        if importlib.util.find_spec("datasets") is None:
+            raise ImportError(f'--format {options.format} needs the package datasets: pip install -e ".[corpus]"')
+    return sources
+
+
+class _Reports:
+    """Tells of the lines that could not be read, and counts them."""
+
+    count = 0
+
+    def __call__(self, source: str, line: int, error: object) -> None:
+        self.count += 1
+        print(f"iser-extract: {source}, line {line}: {error}", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        return 2 if self.count else 0
 
 
 def _extract(
-    options: argparse.Namespace, sources: list[tuple[str, str]], stream: TextIO, done: Path | None, output_format: str
-) -> int:
-    """Write the results to `stream`; those that are in the file `done` are there already. The exit code."""
+    options: argparse.Namespace, sources: list[tuple[str, str]], report: _Reports, done: Path | None = None
+) -> Iterator[Result]:
+    """The results of the texts in order; those that are in the file `done` are there already."""
     from tqdm.auto import tqdm
-
-    broken = 0
-
-    def report(source: str, line: int, error: object) -> None:
-        nonlocal broken
-        broken += 1
-        print(f"iser-extract: {source}, line {line}: {error}", file=sys.stderr)
 
     def good() -> Iterator[tuple[str, int, dict[str, Any]]]:
         for name, input_format in sources:
             for source, line, item in _read(name, input_format, options):
                 if isinstance(item, ValueError):
                     report(source, line, item)
+                elif options.format in ANNOTATION_FORMATS and not item["text"].strip():
+                    report(source, line, "a blank text has nothing to annotate")
                 else:
                     yield source, line, item
 
     items = good()
     skipped = 0
-    for record in _records(done) if done else ():
+    for record in read_results(done) if done else ():
         for source, line, _ in items:
             if (source, line) == (record["source"], record["line"]):
                 skipped += 1
@@ -141,40 +214,19 @@ def _extract(
             )
     first = next(items, None)
     if first is None:
-        return 2 if broken else 0
+        return
     extractor = _load(options)
     thresholds = {"entity_threshold": options.entity_threshold, "relation_threshold": options.relation_threshold}
-    writer = csv.DictWriter(stream, TRIPLE_COLUMNS) if output_format == "csv" else None
-    shown: list[Any] = []
-    if writer:
-        writer.writeheader()
-
-    def rest() -> Iterator[tuple[str, int, dict[str, Any]]]:
-        yield first
-        yield from items
-
     with tqdm(unit="text", initial=skipped, disable=options.quiet, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
-        for batch in _batches(rest(), 8 * options.batch_size):
+        for batch in _batches(chain([first], items), 8 * options.batch_size):
             answers = _answers(extractor, [item for *_, item in batch], batch_size=options.batch_size, **thresholds)
             for (source, line, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, ValueError):
                     report(source, line, answer)
-                    continue
-                record = {"source": source, "line": line, **answer}
-                if options.html and options.output is None:
-                    shown.append(answer)
-                if writer:
-                    writer.writerows(_flat(record))
-                elif output_format == "text":
-                    stream.writelines(_lines(record))
                 else:
-                    stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-            stream.flush()
+                    yield {"source": source, "line": line, **answer}
             progress.update(len(batch))
-    if options.html and options.output is None:
-        _write_html(shown, options.html)
-    return 2 if broken else 0
 
 
 def _answers(extractor: Any, items: list[dict[str, Any]], **arguments: Any) -> list[Any]:
@@ -200,7 +252,7 @@ def _load(options: argparse.Namespace) -> Any:
     from . import DdiExtractionPipeline
 
     logging.disable_progress_bar()
-    arguments: dict[str, Any] = {"device": options.device or "cpu"}
+    arguments: dict[str, Any] = {"device": options.device or "cpu", "backend": options.backend}
     if options.dtype:
         arguments["dtype"] = getattr(torch, options.dtype)
     if options.model:
@@ -310,72 +362,31 @@ def _repair(partial: Path) -> None:
             stream.truncate(len(whole))
 
 
-def _records(partial: Path) -> Iterator[dict[str, Any]]:
-    with partial.open(encoding="utf-8", newline="\n") as stream:
-        for line in stream:
-            yield json.loads(line)
-
-
-def _flat(record: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "source": record["source"],
-            "line": record["line"],
-            "drug": record["drug"]["text"] if record["drug"] else None,
-            "text": record["text"],
-            "relation": relation["type"],
-            "score": relation["score"],
-            **{
-                f"{role}{suffix}": relation[role][key]
-                for role in ("head", "tail")
-                for suffix, key in (("", "text"), ("_start", "start"), ("_end", "end"))
-            },
-        }
-        for relation in record["relations"]
-    ]
-
-
-def _lines(record: dict[str, Any]) -> Iterator[str]:
-    for row in sorted(_flat(record), key=lambda row: -row["score"]):
-        yield f"{row['head']} —{row['relation']}→ {row['tail']}  ({row['score']:.2f})\n"
-
-
-def _finish(partial: Path, output: Path, output_format: str) -> None:
-    """Turn the gathered lines into the output, in one step as far as a reader of it can tell."""
-    if output_format == "jsonl":
-        os.replace(partial, output)
-        return
-    temporary = output.with_name(output.name + ".tmp")
-    rows = (row for record in _records(partial) for row in _flat(record))
-    if output_format == "text":
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(line for record in _records(partial) for line in _lines(record))
-    elif output_format == "csv":
-        # A byte order mark, so that spreadsheet programs read Chinese text.
-        with temporary.open("w", encoding="utf-8-sig", newline="") as stream:
-            writer = csv.DictWriter(stream, TRIPLE_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        kinds = {"line": pa.int64(), "score": pa.float64()} | {
-            f"{role}_{edge}": pa.int64() for role in ("head", "tail") for edge in ("start", "end")
-        }
-        schema = pa.schema([(name, kinds.get(name, pa.string())) for name in TRIPLE_COLUMNS])
-        with parquet.ParquetWriter(temporary, schema) as writer:
-            for chunk in _batches(rows, 10_000):
-                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-    os.replace(temporary, output)
-    partial.unlink()
-
-
-def _write_html(records: Iterable[dict[str, Any]], path: Path) -> None:
+def _write_html(results: Iterable[Result], path: Path) -> None:
     from .visualization_iser import Extraction, write_html
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_html((Extraction(record) for record in records), path)
+    write_html((Extraction(result) for result in results), path)
+
+
+def _write_labelling_interface(options: argparse.Namespace) -> None:
+    """Write the labelling interface (Label Studio's XML) of the model's labels beside the tasks."""
+    from transformers import AutoConfig
+
+    from . import DEFAULT_MODEL
+
+    config = AutoConfig.from_pretrained(options.model or DEFAULT_MODEL)
+    path = options.output.with_suffix(".labels.xml")
+    path.write_text(labelling_interface(config.entity_types, config.relation_types), encoding="utf-8", newline="\n")
+    print(f"{path} is the labelling interface of these tasks.", file=sys.stderr)
+
+
+def _model_name(options: argparse.Namespace) -> str:
+    """What annotation tools show as the model: its name, and of a directory nothing of where it is."""
+    if options.model is None:
+        return "ISER"
+    path = Path(options.model)
+    return path.resolve().name if path.is_dir() else options.model
 
 
 if __name__ == "__main__":

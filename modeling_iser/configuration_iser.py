@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
+
+logger = logging.getLogger(__name__)
 
 FUSIONS = ("interactive", "none")
 SPAN_CONTEXTS = ("sea", "gru", "cls")
@@ -29,6 +32,10 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 
 
+PIPELINES = {"joint-extraction": "JointExtractionPipeline", "ddi-extraction": "DdiExtractionPipeline"}
+"""The tasks of transformers' `pipeline`, and the classes of `pipeline_iser` that do them."""
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raise `ValueError`, naming the valid choices, unless `value` is one of them."""
     if value not in choices:
@@ -46,7 +53,13 @@ class IserConfig(PretrainedConfig):
             `None` stands for the configuration of a BERT-base.
         entity_types: names of the entity types, without "no entity". Class 0 of the entity classifier is
             "no entity"; class `i + 1` is `entity_types[i]`.
-        relation_types: names of the relation types, in the order of the relation classifier's outputs.
+        relation_types: names of the relation types, in the order of the relation classifier's outputs; none for a
+            model that finds entities alone.
+        symmetric_relations: relation types that say the same in either direction. Both directions are learned; their
+            mean score counts, and the relation is found once, from the entity that begins first.
+        relation_signatures: the triples (head's type, relation, tail's type) that training data holds; `None` where
+            that is not known.
+        constrain_relations: whether relations whose triple is none of `relation_signatures` are dropped.
         max_span_width: width limit of candidate spans, in words (paper 3.4: k).
         width_embedding_size: size of the learned embedding of a span's width (paper 3.4).
         fusion: `"interactive"` (paper 3.3) or `"none"`: the span features come from the encoder's output.
@@ -57,9 +70,10 @@ class IserConfig(PretrainedConfig):
             begins nearly uniform, and training needs far more epochs to get off the ground.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
-        proposal_threshold: spans whose first-pass score, a probability computed from the pooled words and the width
-            alone, lies below it (in training, below a tenth of it) are taken for no entity without looking at their
-            context. 0 looks at every span, as the paper does.
+        first_pass_threshold: spans whose first-pass score, a probability computed from the words of the span and those
+            beside it, lies below it (in training, below a twentieth of it) are taken for no entity without looking at
+            their context. 0 looks at every span, as the paper does.
+        first_pass_size: hidden units of the first pass.
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
@@ -83,13 +97,17 @@ class IserConfig(PretrainedConfig):
         encoder_config: PretrainedConfig | dict[str, Any] | None = None,
         entity_types: Sequence[str] = ("Entity",),
         relation_types: Sequence[str] = ("Relation",),
+        symmetric_relations: Sequence[str] = (),
+        relation_signatures: Sequence[Sequence[str]] | None = None,
+        constrain_relations: bool = True,
         max_span_width: int = 10,
         width_embedding_size: int = 25,
         fusion: str = "interactive",
         projection_activation: str = "none",
         fusion_residual: bool = True,
         span_context: str = "sea",
-        proposal_threshold: float = 0.1,
+        first_pass_threshold: float = 0.2,
+        first_pass_size: int = 64,
         context_attention_heads: int = 8,
         relation_context: str = "local",
         dropout: float = 0.1,
@@ -107,13 +125,17 @@ class IserConfig(PretrainedConfig):
         self.encoder_config = encoder_config
         self.entity_types = list(entity_types)
         self.relation_types = list(relation_types)
+        self.symmetric_relations = list(symmetric_relations)
+        self.relation_signatures = None if relation_signatures is None else [list(s) for s in relation_signatures]
+        self.constrain_relations = constrain_relations
         self.max_span_width = max_span_width
         self.width_embedding_size = width_embedding_size
         self.fusion = fusion
         self.projection_activation = projection_activation
         self.fusion_residual = fusion_residual
         self.span_context = span_context
-        self.proposal_threshold = proposal_threshold
+        self.first_pass_threshold = first_pass_threshold
+        self.first_pass_size = first_pass_size
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context
         self.dropout = dropout
@@ -121,15 +143,19 @@ class IserConfig(PretrainedConfig):
         self.overlapping_entities = overlapping_entities
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
+        if "proposal_threshold" in kwargs:  # the earlier version's name
+            self.first_pass_threshold = 0.0
+            if kwargs.pop("proposal_threshold") > 0:
+                logger.warning(
+                    "The first pass of this checkpoint is of an earlier version and is left out: every span is looked "
+                    "at, which is right, but slow. `train.py --checkpoint … --train_only first_pass` makes a new one."
+                )
         self._validate()
         kwargs.setdefault(
             "custom_pipelines",
             {
-                "ddi-extraction": {
-                    "impl": "pipeline_iser.DdiExtractionPipeline",
-                    "pt": ["AutoModel"],
-                    "type": "text",
-                }
+                task: {"impl": f"pipeline_iser.{implementation}", "pt": ["AutoModel"], "type": "text"}
+                for task, implementation in PIPELINES.items()
             },
         )
         super().__init__(**kwargs)
@@ -140,10 +166,17 @@ class IserConfig(PretrainedConfig):
         check_choice("variant", name, tuple(VARIANTS))
         return cls(**{**VARIANTS[name], **fields})
 
+    def allows(self, head_type: str, relation: str, tail_type: str) -> bool:
+        """Whether a relation of this kind may be found; one with a type that the model does not know always may."""
+        if not self.constrain_relations or self.relation_signatures is None:
+            return True
+        unknown = not {head_type, tail_type} <= set(self.entity_types)
+        return unknown or [head_type, relation, tail_type] in self.relation_signatures
+
     @property
-    def uses_proposals(self) -> bool:
+    def uses_first_pass(self) -> bool:
         """Whether a first pass chooses the spans whose context is looked at; a free context needs none."""
-        return self.proposal_threshold > 0 and self.span_context != "cls"
+        return self.first_pass_threshold > 0 and self.span_context != "cls"
 
     @property
     def hidden_size(self) -> int:
@@ -169,14 +202,21 @@ class IserConfig(PretrainedConfig):
             repeated = sorted({label for label in labels if labels.count(label) > 1})
             if repeated:
                 raise ValueError(f"{name} names {', '.join(repeated)} more than once.")
-            if not labels:
-                kind = name.removesuffix("_types")
-                raise ValueError(f"{name} is empty: the model needs at least one {kind} type.")
-        for name in ("max_span_width", "width_embedding_size", "context_attention_heads"):
+        if not self.entity_types:
+            raise ValueError("entity_types is empty: the model needs at least one entity type.")
+        if unknown := sorted(set(self.symmetric_relations) - set(self.relation_types)):
+            raise ValueError(f"symmetric_relations names {', '.join(unknown)}, which is none of relation_types.")
+        for signature in self.relation_signatures or ():
+            head, relation, tail = signature if len(signature) == 3 else ("", "", "")
+            if not {head, tail} <= set(self.entity_types) or relation not in self.relation_types:
+                raise ValueError(
+                    f"relation_signatures holds {signature!r}, which is no [entity type, relation type, entity type]."
+                )
+        for name in ("max_span_width", "width_embedding_size", "context_attention_heads", "first_pass_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-        for name in ("dropout", "relation_threshold", "proposal_threshold"):
+        for name in ("dropout", "relation_threshold", "first_pass_threshold"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .configuration_iser import IserConfig
 from .spans_iser import Spans
 
 
@@ -30,41 +32,32 @@ def choose_entities(entity_logits: Tensor, threshold: float = 0.0) -> tuple[Tens
 def decode_sentences(
     num_sentences: int,
     spans: Spans,
-    entity_logits: Tensor,
+    entities: Sequence[tuple[int, str, float]],
     pair_head: Tensor,
     pair_tail: Tensor,
     relation_logits: Tensor,
-    entity_types: Sequence[str],
-    relation_types: Sequence[str],
-    entity_threshold: float,
+    config: IserConfig,
     relation_threshold: float,
 ) -> list[dict[str, list[dict[str, Any]]]]:
     """
-    Scores of a batch → for each sentence its entities and relations, with their scores.
+    Entities and relation scores of a batch → for each sentence its entities and relations, with their scores.
 
     Args:
-        spans: the scored spans, with `entity_logits` of shape `(num_spans, num_entity_types + 1)`.
-        pair_head, pair_tail: scored pairs of chosen spans as indices of spans, shape `(num_pairs,)`.
+        entities: index of the span, type and score of each entity.
+        pair_head, pair_tail: scored pairs of entities as indices of spans, shape `(num_pairs,)`.
         relation_logits: shape `(num_pairs, num_relation_types)`.
+        config: gives the labels, the relations that are symmetric and the triples that can be.
     """
     results: list[dict[str, list[dict[str, Any]]]] = [{"entities": [], "relations": []} for _ in range(num_sentences)]
-    chosen, label, probability = choose_entities(entity_logits, entity_threshold)
     place: dict[int, int] = {}
-    rows = zip(
-        chosen.tolist(),
-        spans.sentence[chosen].tolist(),
-        spans.start[chosen].tolist(),
-        spans.end[chosen].tolist(),
-        label.tolist(),
-        probability.tolist(),
-        strict=True,
-    )
-    for span, sentence, start, end, type_index, score in rows:
-        entities = results[sentence]["entities"]
-        place[span] = len(entities)
-        entities.append({"start": start, "end": end, "type": entity_types[type_index], "score": score})
-    scores = relation_logits.float().sigmoid()
-    pair, relation = (scores >= relation_threshold).nonzero(as_tuple=True)
+    types: dict[int, str] = {}
+    sentence, start, end = spans.sentence.tolist(), spans.start.tolist(), spans.end.tolist()
+    for span, kind, score in entities:
+        of_sentence = results[sentence[span]]["entities"]
+        place[span], types[span] = len(of_sentence), kind
+        of_sentence.append({"start": start[span], "end": end[span], "type": kind, "score": score})
+    scores = relation_scores(relation_logits, spans, pair_head, pair_tail, config)
+    pair, relation = ((scores >= relation_threshold) & (scores > 0)).nonzero(as_tuple=True)
     for head, tail, type_index, score in zip(
         pair_head[pair].tolist(),
         pair_tail[pair].tolist(),
@@ -72,10 +65,34 @@ def decode_sentences(
         scores[pair, relation].tolist(),
         strict=True,
     ):
-        results[int(spans.sentence[head])]["relations"].append(
-            {"head": place[head], "tail": place[tail], "type": relation_types[type_index], "score": score}
-        )
+        kind = config.relation_types[type_index]
+        if config.allows(types[head], kind, types[tail]):
+            results[sentence[head]]["relations"].append(
+                {"head": place[head], "tail": place[tail], "type": kind, "score": score}
+            )
     return results
+
+
+def relation_scores(
+    relation_logits: Tensor, spans: Spans, pair_head: Tensor, pair_tail: Tensor, config: IserConfig
+) -> Tensor:
+    """
+    Scores of the relations (Eq. 14), shape `(num_pairs, num_relation_types)`. Of a symmetric relation the mean of both
+    directions counts, at the pair whose head begins first (or, beginning together, ends first); at the other it is 0.
+    """
+    scores = relation_logits.float().sigmoid()
+    symmetric = [config.relation_types.index(name) for name in config.symmetric_relations]
+    if not symmetric or not len(scores):
+        return scores
+    # Both directions of a pair have the same key when the smaller index comes first.
+    low, high = torch.minimum(pair_head, pair_tail), torch.maximum(pair_head, pair_tail)
+    pairs, place = (low * len(spans) + high).unique(return_inverse=True)
+    total = scores.new_zeros(len(pairs), len(symmetric)).index_add(0, place, scores[:, symmetric])
+    mean = total / place.bincount(minlength=len(pairs))[:, None]
+    head_start, tail_start = spans.start[pair_head], spans.start[pair_tail]
+    forward = (head_start < tail_start) | ((head_start == tail_start) & (spans.end[pair_head] < spans.end[pair_tail]))
+    scores[:, symmetric] = mean[place] * forward[:, None]
+    return scores
 
 
 def merge_windows(
@@ -119,6 +136,29 @@ def merge_windows(
     return {
         "entities": [entities[key] for key in ordered],
         "relations": [relations[key] for key in sorted(relations)],
+    }
+
+
+def as_given(
+    merged: dict[str, list[dict[str, Any]]], given: Sequence[Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """
+    A document of given entities with these entities in their order, whatever the windows made of them.
+
+    Args:
+        merged: entities and relations from `merge_windows`.
+        given: the entities, offsets counting the document's words. Of equal ones the first has the relations.
+    """
+    first: dict[tuple[int, int, str], int] = {}
+    for index, entity in enumerate(given):
+        first.setdefault((entity["start"], entity["end"], entity["type"]), index)
+    place = [first[entity["start"], entity["end"], entity["type"]] for entity in merged["entities"]]
+    return {
+        "entities": [{**entity, "score": 1.0} for entity in given],
+        "relations": [
+            {**relation, "head": place[relation["head"]], "tail": place[relation["tail"]]}
+            for relation in merged["relations"]
+        ],
     }
 
 

@@ -47,12 +47,28 @@ def enumerate_spans(num_words: Tensor, max_span_width: int) -> Spans:
         The candidate spans, ordered by sentence, then start, then end.
     """
     longest = int(num_words.max()) if len(num_words) else 0
+    return spans_of_grid(candidate_grid(num_words, longest, max_span_width))
+
+
+def candidate_grid(num_words: Tensor, longest: int, max_span_width: int) -> Tensor:
+    """
+    Which spans lie within their sentence, shape `(batch_size, longest, max_span_width)`. The span of w words from word
+    i on stands at `[:, i, w - 1]` of such a grid.
+    """
     positions = torch.arange(longest, device=num_words.device)
-    widths = torch.arange(1, max_span_width + 1, device=num_words.device)
-    ends = positions[:, None] + widths[None, :]
-    fits = ends[None] <= num_words[:, None, None]
-    sentence, start, width_index = fits.nonzero(as_tuple=True)
+    ends = positions[:, None] + torch.arange(1, max_span_width + 1, device=num_words.device)
+    return ends <= num_words[:, None, None]
+
+
+def spans_of_grid(grid: Tensor) -> Spans:
+    """The spans at the true places of a grid (see `candidate_grid`), ordered by sentence, then start, then end."""
+    sentence, start, width_index = grid.nonzero(as_tuple=True)
     return Spans(sentence, start, start + width_index + 1)
+
+
+def places_in_grid(spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
+    """The indices of spans in a grid (see `candidate_grid`), three tensors of shape `(num_spans,)`."""
+    return spans.sentence, spans.start, spans.width - 1
 
 
 def best_of_sentences(scores: Tensor, sentence: Tensor, most: int) -> Tensor:
@@ -75,24 +91,17 @@ class RangeMax:
     Max-pooling over ranges of the positions of a batch of sequences, as a sparse table.
 
     Level l of the table holds the maximum of every window of 2**l positions, so that any range is the
-    maximum of two windows: building costs O(length · log width), a query O(1).
+    maximum of two windows: building costs O(length · log width), a query O(1). Levels are built when a range first
+    needs them.
 
     Args:
         sequences: shape `(batch_size, length, hidden_size)`.
-        max_width: widest range that will be asked for, in positions.
     """
 
-    def __init__(self, sequences: Tensor, max_width: int) -> None:
-        batch_size, self.length, self.hidden_size = sequences.shape
-        self.rows_per_level = batch_size * self.length
-        levels = [sequences]
-        while 2 ** len(levels) <= min(max_width, self.length):
-            shift = 2 ** (len(levels) - 1)
-            previous = levels[-1]
-            # Positions whose window would run past the end are never asked for; they keep the shorter window.
-            windows = torch.maximum(previous[:, :-shift], previous[:, shift:])
-            levels.append(torch.cat([windows, previous[:, -shift:]], dim=1))
-        self.table = torch.cat([level.reshape(-1, self.hidden_size) for level in levels])
+    def __init__(self, sequences: Tensor) -> None:
+        self.length, self.hidden_size = sequences.shape[1:]
+        self.levels = [sequences]
+        self._table = sequences.reshape(-1, self.hidden_size)
 
     def __call__(self, ranges: Spans) -> Tensor:
         """
@@ -102,13 +111,27 @@ class RangeMax:
         empty = ranges.end <= ranges.start
         width = ranges.width.clamp(min=1)
         level = torch.floor(torch.log2(width.to(torch.float64))).long()
+        table = self._table_up_to(int(level.max()) if len(level) else 0)
         window = 2**level
-        row = level * self.rows_per_level + ranges.sentence * self.length
+        rows_per_level = len(self.levels[0]) * self.length
+        row = level * rows_per_level + ranges.sentence * self.length
         last_start = self.length - window
         first = torch.minimum(ranges.start, last_start)
         second = torch.minimum(torch.maximum(ranges.end - window, first), last_start)
-        pooled = torch.maximum(self.table.index_select(0, row + first), self.table.index_select(0, row + second))
+        pooled = torch.maximum(table.index_select(0, row + first), table.index_select(0, row + second))
         return pooled.masked_fill(empty[:, None], 0.0)
+
+    def _table_up_to(self, level: int) -> Tensor:
+        """The levels, one after the other, shape `(at least (level + 1) * batch_size * length, hidden_size)`."""
+        if level >= len(self.levels):
+            while level >= len(self.levels):
+                shift = 2 ** (len(self.levels) - 1)
+                previous = self.levels[-1]
+                # Positions whose window would run past the end are never asked for; they keep the shorter window.
+                windows = torch.maximum(previous[:, :-shift], previous[:, shift:])
+                self.levels.append(torch.cat([windows, previous[:, -shift:]], dim=1))
+            self._table = torch.cat([level.reshape(-1, self.hidden_size) for level in self.levels])
+        return self._table
 
 
 def between(first: Spans, second: Spans) -> Spans:

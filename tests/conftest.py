@@ -138,7 +138,7 @@ def make_model(encoder_dir: Path) -> Callable[..., IserForJointExtraction]:
 
     def make(variant: str = "iser", seed: int = 0, **fields: Any) -> IserForJointExtraction:
         torch.manual_seed(seed)
-        defaults = {"max_span_width": 4, "context_attention_heads": 2, "proposal_threshold": 0.0}
+        defaults = {"max_span_width": 4, "context_attention_heads": 2, "first_pass_threshold": 0.0}
         fields = {**defaults, **VARIANTS[variant], **fields}
         model = IserForJointExtraction.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, **fields)
         with torch.no_grad():  # Weights large enough that nothing is close to zero by construction.

@@ -310,20 +310,28 @@ def test_formats_of_the_annotation_tools(tmp_path: Path) -> None:
         ),
         ("names", {"text": "甲@乙", "entities": ["甲"], "relations": [["甲", "协同"]]}, "not enough values"),
         ("names", {"text": "甲@乙"}, "an annotation has"),
-        ("doccano", {"text": "甲", "entities": [{"id": 1, "label": "病"}]}, "'病' is not known"),
+        (
+            "doccano",
+            {"text": "甲", "entities": [{"id": 1, "label": "病", "start_offset": 0, "end_offset": 1}]},
+            "'病' is not known",
+        ),
         (
             "doccano",
             {"text": "甲", "relations": [{"from_id": 1, "to_id": 2, "type": "协同"}]},
             "refers to the entity 1",
         ),
-        ("doccano", {"text": "甲", "entities": [{"label": "药物"}]}, "not as doccano writes it (KeyError: 'id')"),
+        ("doccano", {"text": "甲", "entities": [{"label": "药物"}]}, "'start_offset' must be a whole number"),
         ("label-studio", {"data": {"text": "甲"}, "annotations": []}, "0 annotations"),
         (
             "label-studio",
             {"data": {"text": "甲"}, "annotations": [{"result": [{"type": "choices"}]}]},
             "neither 'labels' nor 'relation'",
         ),
-        ("paper", {"text": "甲@乙", "spo_list": [{"predicate": "协同", "subject": "丙"}]}, "'object' of a relation"),
+        (
+            "paper",
+            {"text": "甲@乙", "spo_list": [{"predicate": "协同", "subject": "丙"}]},
+            "'subject_type' of a relation",
+        ),
     ],
 )
 def test_broken_annotations(
@@ -551,7 +559,7 @@ class TestShippedCorpus:
     def test_sizes(self) -> None:
         corpus = read_corpus(CORPUS / "raw", CORPUS / "annotations")
         assert len(corpus) >= 150
-        assert {item.leaflet.disease for item in corpus} == {"冠心病", "慢阻肺", "糖尿病", "高血压", "骨质疏松"}
+        assert {item.leaflet.disease for item in corpus} >= {"冠心病", "慢阻肺", "糖尿病", "高血压", "骨质疏松"}
         assert all(item.leaflet.source for item in corpus)
         splits = split_corpus(corpus, (CORPUS / "test_drugs.txt").read_text(encoding="utf-8").splitlines())
         assert sum(map(len, splits.values())) >= 800

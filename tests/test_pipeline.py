@@ -32,10 +32,12 @@ from modeling_iser import (
     Extraction,
     IserConfig,
     IserForJointExtraction,
+    JointExtractionPipeline,
     write_html,
 )
-from modeling_iser.command_line import TRIPLE_COLUMNS, main
+from modeling_iser.command_line import main
 from modeling_iser.pipeline_iser import split_leaflet
+from modeling_iser.result_files import TRIPLE_COLUMNS
 
 from .conftest import REPOSITORY, save_encoder
 
@@ -54,7 +56,7 @@ def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     model = IserForJointExtraction.from_encoder(
         save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
-        context_attention_heads=2, proposal_threshold=0.0, overlapping_entities=True,
+        context_attention_heads=2, first_pass_threshold=0.0, overlapping_entities=True,
     )  # fmt: skip
     with torch.no_grad():
         model.entity_classifier.weight.mul_(40)
@@ -150,7 +152,7 @@ def test_the_leaflets_drug(extractor: Any) -> None:
 
 def test_the_prompt_is_what_the_model_was_trained_on(extractor: Any) -> None:
     # What is found with `drug` is what is found in `drug@sentence`, each sentence by itself.
-    answer = extractor(LEAFLET, drug=DRUG)
+    answer = extractor(LEAFLET, drug=DRUG, rules=False)
     expected, related = [], []
     for start, end in split_leaflet(LEAFLET):
         prompted = f"{DRUG}@{LEAFLET[start:end]}"
@@ -391,7 +393,7 @@ def test_texts_and_drugs_that_the_model_cannot_take_are_reported(run: Any, tmp_p
 
 def test_csv_of_any_length_and_any_separator_inside(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
-    texts = ["乙\u2028增强\x0c本品", "乙。" * 70_000, "丙\n丁"]
+    texts = ["乙\u2028增强\x0c本品", "乙" + " " * 140_000 + "。", "丙\n丁"]
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([["text"], *([text] for text in texts)])
     code, out, _ = run(path, "--entity-threshold", 1, "--drug", DRUG)
@@ -487,6 +489,117 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+# -------------------------------------------------------------------------------------- arguments of a call
+
+
+def scores_of(answer: Extraction) -> dict[tuple[Any, ...], float]:
+    return {
+        (r["type"], *(r[role][side] for role in ("head", "tail") for side in ("start", "end"))): r["score"]
+        for r in answer["relations"]
+    }
+
+
+def test_a_drug_for_each_text(extractor: Any) -> None:
+    texts, drugs = ["乙增强本品", "丙减弱丁", "乙增强本品"], ["甲片", "乙片", "丙片"]
+    apart = [extractor(text, drug=drug) for text, drug in zip(texts, drugs, strict=True)]
+    assert without_scores(extractor(texts, drug=drugs)) == without_scores(apart)
+    assert without_scores(extractor(tuple(texts), drug=drugs)) == without_scores(apart)
+    items = [{"text": texts[0], "drug": "丁片"}, texts[1], texts[2]]  # what a text brings along comes first
+    assert [answer["drug"]["text"] for answer in extractor(items, drug=drugs)] == ["丁片", "乙片", "丙片"]
+    with pytest.raises(ValueError, match="There are 2 of drug for 3 texts"):
+        extractor(texts, drug=drugs[:2])
+    with pytest.raises(ValueError, match="To stream texts, give each its own"):
+        extractor((text for text in texts), drug=drugs)
+    with pytest.raises(TypeError, match="drug is a text"):
+        extractor(texts[0], drug=drugs)
+
+
+@pytest.mark.parametrize("drug", [None, DRUG])
+def test_entities_that_the_caller_knows(extractor: Any, drug: str | None) -> None:
+    found = extractor(LEAFLET, drug=drug, rules=False)
+    mine = [{key: entity[key] for key in ("start", "end", "type")} for entity in found["entities"]]
+    given = extractor({"text": LEAFLET, "entities": mine}, drug=drug, rules=False)
+    assert [{**entity, "score": 1.0} for entity in found["entities"]] == given["entities"]
+    ends = {(entity["start"], entity["end"]) for entity in found["entities"]} | {(None, None)}
+    for relation in given["relations"]:
+        assert {(relation[role]["start"], relation[role]["end"]) for role in ("head", "tail")} <= ends
+    if drug is None:  # with a drug, extraction need not take the prompt for an entity
+        # The text has two windows: given, an entity where they overlap is one of both.
+        expected, scores = scores_of(found), scores_of(given)
+        assert {key: scores[key] for key in expected} == pytest.approx(expected, abs=2e-3)
+    assert len(given["relations"]) > 2
+    several = extractor([LEAFLET, "乙增强丙"], entities=[mine, []], drug=drug, rules=False)
+    assert without_scores(several[0]) == without_scores(given)
+    assert several[1]["entities"] == []
+
+
+def test_a_given_entity_called_no_drug_stays(extractor: Any) -> None:
+    answer = extractor("药物增强本品", drug="甲片", entities=[{"start": 0, "end": 2}])
+    assert [(entity["text"], entity["type"]) for entity in answer["entities"]] == [("药物", "药物")]
+
+
+@pytest.mark.parametrize(
+    ("entity", "message"),
+    [
+        ({"start": 5, "end": 8}, r"from 5 to 8, 'MN1', cuts a word.*The words there: 'ACMN12'"),
+        ({"start": 1, "end": 99}, "from 1 to 99, .* lies in no sentence"),
+        ({"start": 0, "end": 4}, "lies in no sentence of the text; split_sentences=False"),
+        ({"start": 2}, "An entity is"),
+        ("乙", "An entity is"),
+    ],
+)
+def test_entities_that_are_not_there(extractor: Any, entity: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        extractor("甲。乙ACMN12丙", entities=[entity], split_sentences=True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("durg", "'durg' is no argument of the pipeline. Known: drug, entities.*Did you mean 'drug'?"),
+        ("threshold", "Did you mean '.*_threshold'"),
+        ("xyz", "Known: drug, entities, split_sentences"),
+    ],
+)
+def test_an_argument_that_is_not_known(extractor: Any, chinese_model: Path, argument: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        extractor("乙", **{argument: 1})
+    with pytest.raises(TypeError, match=message):
+        load(chinese_model, **{argument: 1})
+
+
+def test_joint_extraction_knows_no_drug(extractor: Any, chinese_model: Path) -> None:
+    joint = pipeline("joint-extraction", model=str(chinese_model), pipeline_class=JointExtractionPipeline)  # type: ignore[call-overload]
+    (answer,) = joint([LEAFLET])
+    plain = extractor(LEAFLET)
+    assert set(answer) == {"text", "entities", "relations"}
+    assert without_scores({**answer, "drug": None}) == without_scores(plain)
+    assert "<svg" in answer.to_html() or "<div" in answer.to_html()
+    with pytest.raises(TypeError, match="'drug' is no argument"):
+        joint(LEAFLET, drug=DRUG)
+    with pytest.raises(ValueError, match="has no default model"):
+        pipeline("joint-extraction")  # type: ignore[call-overload]
+
+
+def test_the_rules_apply_where_there_is_a_drug(extractor: Any) -> None:
+    text = "甲乙丙片增强药物,甲乙丙减弱丁"
+    free = extractor(text, drug="甲乙丙片", rules=False, relation_threshold=0.0)
+    ruled = extractor(text, drug="甲乙丙片", relation_threshold=0.0)
+    assert free["drug"]["mentions"] == []
+    names = {entity["text"] for entity in ruled["entities"]} & {"甲乙丙片", "甲乙丙"}
+    assert {mention["text"] for mention in ruled["drug"]["mentions"]} == names
+    for relation in ruled["relations"]:
+        assert relation["head"]["text"] != relation["tail"]["text"] or relation["head"]["start"] is not None
+    pairs = [
+        frozenset((relation[role]["start"], relation[role]["end"]) for role in ("head", "tail"))
+        for relation in ruled["relations"]
+    ]
+    assert max(pairs.count(pair) for pair in pairs) <= 2
+    assert len(ruled["relations"]) < len(free["relations"])
+    with pytest.raises(ValueError, match="rules='on' is not known"):
+        extractor(text, drug="甲", rules=["on"])
+
+
 # -------------------------------------------------------------------------------------- bundled model
 
 
@@ -507,6 +620,7 @@ class TestBundledModel:
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
         )
         assert result.returncode == 0, result.stderr
+        assert "No model was supplied" not in result.stderr
         (triple,) = json.loads(result.stdout.splitlines()[-1])
         assert (triple["head"], triple["relation"], triple["tail"]) == ("多巴胺", "协同", "布美他尼片")
 

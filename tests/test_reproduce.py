@@ -145,7 +145,7 @@ def test_exceptions_of_a_system_on_a_data_set_come_last() -> None:
 def test_settings_are_chosen_without_a_look_at_the_test_split() -> None:
     values = settings_of("short", "ch_ddi_development", "iser", 2)
     settings = parse_settings(arguments_of({**values, "encoder": "…", "output_dir": "…"}))
-    training, held_out, tests = load_splits(settings)
+    training, held_out, tests, _ = load_splits(settings)
     assert not tests
     assert held_out is not None
     assert sorted([*training["id"], *held_out["id"]]) == sorted(load_ch_ddi()["train"]["id"])

@@ -28,7 +28,7 @@ def test_range_maximum(batch_size: int, length: int, data: st.DataObject) -> Non
         st.lists(st.tuples(st.integers(0, batch_size - 1), st.integers(0, length), st.integers(0, length)), max_size=12)
     )
     spans = Spans(*(torch.tensor([r[i] for r in ranges], dtype=torch.long) for i in range(3)))
-    pooled = RangeMax(sequences, max_width=length)(spans)
+    pooled = RangeMax(sequences)(spans)
     expected = [
         sequences[s, a:b].max(dim=0).values if a < b else torch.zeros(3) for s, a, b in ranges
     ]  # fmt: skip

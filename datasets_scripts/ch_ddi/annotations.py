@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..documents import BrokenRecord, read_json_list, read_text
-from .records import DRUG, AnnotatedSentence, check_relation_type, from_record
+from ..documents import BrokenRecord
+from ..formats import doccano, label_studio, spo
+from ..formats.records import records
+from ..words import Annotations
+from .records import AnnotatedSentence, check_relation_type
 
 
 Read = Iterator[tuple[str, AnnotatedSentence | ValueError]]
@@ -94,133 +97,22 @@ def _number(text: str, drug: str, start: int) -> int:
     return _starts(text, drug).index(start) + 1
 
 
-def _from_doccano(record: Any) -> AnnotatedSentence:
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise ValueError("a doccano record is an object with a 'text'.")
-    index_of: dict[Any, int] = {}
-    entities: list[tuple[int, int]] = []
-    for item in record.get("entities", []):
-        _check_label(item["label"])
-        index_of[item["id"]] = len(entities)
-        entities.append((item["start_offset"], item["end_offset"]))
-    relations = [
-        (_known(index_of, item["from_id"]), _known(index_of, item["to_id"]), check_relation_type(item["type"]))
-        for item in record.get("relations", [])
-    ]
-    return AnnotatedSentence.of(record["text"], entities, relations)
+def _reader(annotations_of: Callable[[Any], Annotations]) -> Callable[[Any], AnnotatedSentence]:
+    """A parser of records from one that reads their annotations, whatever their labels."""
 
+    def parse(record: Any) -> AnnotatedSentence:
+        if not isinstance(record, dict):
+            raise ValueError(f"a record is an object, not {record!r:.60}.")
+        return AnnotatedSentence.of_annotations(annotations_of(record))
 
-def _to_doccano(number: int, sentence: AnnotatedSentence) -> dict[str, Any]:
-    # doccano's ids are unique in a project, not in a record.
-    first = number * 1000
-    return {
-        "id": number,
-        "text": sentence.text,
-        "entities": [
-            {"id": first + index, "label": DRUG, "start_offset": start, "end_offset": end}
-            for index, (start, end) in enumerate(sentence.entities)
-        ],
-        "relations": [
-            {"id": first + index, "from_id": first + head, "to_id": first + tail, "type": relation}
-            for index, (head, tail, relation) in enumerate(sentence.relations)
-        ],
-        "Comments": [],
-    }
-
-
-def _from_label_studio(task: Any) -> AnnotatedSentence:
-    if not isinstance(task, dict) or not isinstance(task.get("data", {}).get("text"), str):
-        raise ValueError("a Label Studio task is an object with a text under 'data'.")
-    text = task["data"]["text"]
-    annotations = [item for item in task.get("annotations", []) if not item.get("was_cancelled")]
-    if len(annotations) != 1:
-        raise ValueError(f"the task has {len(annotations)} annotations; leave one, or export every annotator apart.")
-    index_of: dict[Any, int] = {}
-    entities: list[tuple[int, int]] = []
-    relations: list[tuple[int, int, str]] = []
-    result = annotations[0]["result"]
-    for item in result:
-        if item["type"] == "labels":
-            value = item["value"]
-            for label in value["labels"]:
-                _check_label(label)
-            if value.get("text") not in (None, text[value["start"] : value["end"]]):
-                reads = text[value["start"] : value["end"]]
-                raise ValueError(f"the drug {value['text']!r} reads {reads!r} at {value['start']}:{value['end']}.")
-            index_of[item["id"]] = len(entities)
-            entities.append((value["start"], value["end"]))
-        elif item["type"] != "relation":
-            raise ValueError(f"a result of type {item['type']!r} is neither 'labels' nor 'relation'.")
-    for item in result:
-        if item["type"] == "relation":
-            head, tail = _known(index_of, item["from_id"]), _known(index_of, item["to_id"])
-            if item.get("direction", "right") == "left":
-                head, tail = tail, head
-            elif item.get("direction", "right") != "right":
-                raise ValueError(f"a relation has the direction {item['direction']!r}; it must be 'right' or 'left'.")
-            if not item.get("labels"):
-                raise ValueError("a relation has no label.")
-            relations += [(head, tail, check_relation_type(label)) for label in item["labels"]]
-    return AnnotatedSentence.of(text, entities, relations)
-
-
-def _to_label_studio(number: int, sentence: AnnotatedSentence) -> dict[str, Any]:
-    drugs = [
-        {
-            "id": f"{number}-{index}",
-            "from_name": "label",
-            "to_name": "text",
-            "type": "labels",
-            "value": {"start": start, "end": end, "text": sentence.text[start:end], "labels": [DRUG]},
-        }
-        for index, (start, end) in enumerate(sentence.entities)
-    ]
-    relations = [
-        {
-            "from_id": f"{number}-{head}",
-            "to_id": f"{number}-{tail}",
-            "type": "relation",
-            "direction": "right",
-            "labels": [relation],
-        }
-        for head, tail, relation in sentence.relations
-    ]
-    return {"id": number, "data": {"text": sentence.text}, "annotations": [{"result": [*drugs, *relations]}]}
-
-
-def _check_label(label: Any) -> None:
-    if label != DRUG:
-        raise ValueError(f"the entity label {label!r} is not known. Known: {DRUG}.")
-
-
-def _known(index_of: dict[Any, int], name: Any) -> int:
-    if name not in index_of:
-        raise ValueError(f"a relation refers to the entity {name!r}, which the record does not have.")
-    return index_of[name]
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    # Only line feeds end a line: JSON strings may hold other separators as they are.
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            try:
-                yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                yield f"line {number}", ValueError(f"not JSON ({error.msg} at column {error.colno}).")
-
-
-def _json_list_or_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    if read_text(path).lstrip().startswith("["):
-        yield from ((f"record {number}", record) for number, record in enumerate(read_json_list(path)))
-    else:
-        yield from _json_lines(path)
+    return parse
 
 
 PARSERS: dict[str, Callable[[Any], AnnotatedSentence]] = {
-    "paper": from_record,
+    "paper": _reader(spo.annotations_of),
     "names": from_names,
-    "doccano": _from_doccano,
-    "label-studio": _from_label_studio,
+    "doccano": _reader(doccano.annotations_of),
+    "label-studio": _reader(label_studio.annotations_of),
 }
 FORMATS = tuple(PARSERS)
 
@@ -232,7 +124,7 @@ def read_sentences(path: Path, file_format: str) -> Read:
     Raises:
         BrokenRecordError: for a file that is not UTF-8 or not JSON.
     """
-    for place, record in _json_list_or_lines(path):
+    for place, record in records(path):
         try:
             if isinstance(record, ValueError):
                 raise record
@@ -257,7 +149,7 @@ def read_all(path: Path, file_format: str) -> tuple[list[tuple[str, AnnotatedSen
 def write_sentences(sentences: Iterable[AnnotatedSentence], path: Path, file_format: str) -> None:
     """Write sentences in one of `FORMATS`: JSON lines, for Label Studio a JSON list."""
     if file_format == "label-studio":
-        tasks = [_to_label_studio(number, sentence) for number, sentence in enumerate(sentences, 1)]
+        tasks = [label_studio.task_of(number, *sentence.annotations) for number, sentence in enumerate(sentences, 1)]
         text = json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
     else:
         text = "".join(
@@ -270,4 +162,8 @@ def write_sentences(sentences: Iterable[AnnotatedSentence], path: Path, file_for
 def _to_line(number: int, sentence: AnnotatedSentence, file_format: str) -> dict[str, Any]:
     if file_format == "paper":
         return sentence.to_record()
-    return to_names(sentence) if file_format == "names" else _to_doccano(number, sentence)
+    return (
+        to_names(sentence)
+        if file_format == "names"
+        else {"id": number, **doccano.record_of(1000 * number, *sentence.annotations)}
+    )

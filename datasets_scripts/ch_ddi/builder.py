@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from datasets import DatasetDict
 
 from ..documents import Document, load_documents
+from ..words import document_of_text
 from .annotations import read_sentences
-from .records import DRUG, AnnotatedSentence
+from .records import AnnotatedSentence
 
 
 SHIPPED = Path(__file__).parent / "data"
-
-# Words: a run of letters and digits, except that each Chinese or Japanese character, and each number in a circle,
-# is a word by itself; every other character but whitespace is a word too. The model splits raw text by the same rule.
-_CHARACTER_SCRIPTS = (
-    "\u2460-\u24ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[^\W_{_CHARACTER_SCRIPTS}]+|\S")
 
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"}
 
@@ -33,15 +26,7 @@ def load_ch_ddi(
     """
     Sentences with drug-drug interactions as documents.
 
-    A record is `{"text": …, "spo_list": [{"predicate", "subject", "subject_type", "object": {"@value"},
-    "object_type": {"@value"}}]}`; `object` and `object_type` may be plain strings too. Subject is the head,
-    object the tail. `entities`, a list of `{"text", "start", "end", "type"}` with character offsets, may name
-    the drugs explicitly, so that drugs in no relation and repeated mentions are kept; `subject_entity` and
-    `object_entity` of a relation then may give a drug's position in that list.
-
-    Which occurrence a drug string means, when it occurs more than once: with `entities`, the first of those that
-    reads so. Without, the one before `@` where the string is the prompt itself; else the first occurrence behind
-    the `@` that lies in no longer drug of the same record, as 阿司匹林 does in 阿司匹林肠溶片; else the first anywhere.
+    The records are those of `datasets_scripts.formats.spo`, with the paper's one entity type and seven relations.
 
     Args:
         data_dir: directory of `.jsonl` and `.json` files, or one with such a `data` directory; a file's name is
@@ -56,7 +41,7 @@ def load_ch_ddi(
     """
     if data_files is None:
         data_files = find_files(Path(data_dir) if data_dir is not None else SHIPPED)
-    files = {split: Path(path) for split, path in data_files.items()}
+    files = {split: [Path(path)] for split, path in data_files.items()}
     return load_documents(files, parse_ch_ddi, on_error, "ch_ddi")
 
 
@@ -95,17 +80,4 @@ def to_document(name: str, sentence: AnnotatedSentence) -> Document:
     Raises:
         ValueError: for a drug that begins or ends within a word.
     """
-    text = sentence.text
-    words = [match.span() for match in _WORD.finditer(text)]
-    starts = {start: index for index, (start, _) in enumerate(words)}
-    ends = {end: index + 1 for index, (_, end) in enumerate(words)}
-    for start, end in sentence.entities:
-        if start not in starts or end not in ends:
-            raise ValueError(f"the drug {text[start:end]!r} begins or ends within a word of {text!r}.")
-    return {
-        "id": name,
-        "text": text,
-        "tokens": [text[start:end] for start, end in words],
-        "entities": [{"start": starts[start], "end": ends[end], "type": DRUG} for start, end in sentence.entities],
-        "relations": [{"head": head, "tail": tail, "type": kind} for head, tail, kind in sentence.relations],
-    }
+    return document_of_text(name, *sentence.annotations)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import DatasetDict
 
 from ..documents import Document, load_documents, read_json_list
+from ..formats import spert
 
 
 CONLL04_ENTITY_TYPES = ("Loc", "Org", "Other", "Peop")
@@ -38,7 +38,7 @@ def load_conll04(data_dir: str | Path | None = None, on_error: str = "raise") ->
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{directory} lacks {', '.join(missing)}. {_how_to_get_them(directory)}")
-    return load_documents(files, parse_conll04, on_error, "conll04")
+    return load_documents({split: [path] for split, path in files.items()}, parse_conll04, on_error, "conll04")
 
 
 def _how_to_get_them(directory: Path | str) -> str:
@@ -66,55 +66,20 @@ def parse_conll04(path: Path) -> Iterator[tuple[str, Document | ValueError]]:
         name = record.get("orig_id", number) if isinstance(record, dict) else number
         place = f"record {number} (orig_id {name})"
         try:
-            yield place, _document(f"{path.stem.removeprefix('conll04_')}-{name}", record)
+            if not isinstance(record, dict):
+                raise ValueError(f"a record is an object, not {record!r:.60}.")
+            for key in ("entities", "relations"):
+                if not isinstance(record.get(key), list):
+                    raise ValueError(f"{key!r} must be a list of objects.")
+            document = spert.parse("", {**record, "id": f"{path.stem.removeprefix('conll04_')}-{name}"})
+            _check_labels(document)
+            yield place, document
         except ValueError as error:
             yield place, error
 
 
-def _document(name: str, record: Any) -> Document:
-    if not isinstance(record, dict):
-        raise ValueError(f"a record is an object, not {record!r:.60}.")
-    tokens = record.get("tokens")
-    if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) and t.strip() for t in tokens):
-        raise ValueError("'tokens' must be a list of words, at least one, none of them empty.")
-    entities = [_entity(item, len(tokens)) for item in _items(record, "entities")]
-    relations = [_relation(item, len(entities)) for item in _items(record, "relations")]
-    return {"id": name, "text": " ".join(tokens), "tokens": tokens, "entities": entities, "relations": relations}
-
-
-def _items(record: dict[str, Any], key: str) -> list[Any]:
-    items = record.get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{key!r} must be a list of objects.")
-    return items
-
-
-def _entity(item: dict[str, Any], num_tokens: int) -> dict[str, Any]:
-    start, end = _integer(item, "start"), _integer(item, "end")
-    if not 0 <= start < end <= num_tokens:
-        raise ValueError(f"entity {start}:{end} lies outside the {num_tokens} words or holds no word.")
-    return {"start": start, "end": end, "type": _label(item, CONLL04_ENTITY_TYPES)}
-
-
-def _relation(item: dict[str, Any], num_entities: int) -> dict[str, Any]:
-    head, tail = _integer(item, "head"), _integer(item, "tail")
-    for role, index in (("head", head), ("tail", tail)):
-        if not 0 <= index < num_entities:
-            raise ValueError(f"relation has the {role} {index}, but there are {num_entities} entities.")
-    if head == tail:
-        raise ValueError(f"relation joins entity {head} to itself.")
-    return {"head": head, "tail": tail, "type": _label(item, CONLL04_RELATION_TYPES)}
-
-
-def _integer(item: dict[str, Any], key: str) -> int:
-    value = item.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{key!r} must be a whole number, not {value!r}.")
-    return value
-
-
-def _label(item: dict[str, Any], known: tuple[str, ...]) -> str:
-    label = item.get("type")
-    if label not in known:
-        raise ValueError(f"the type {label!r} is not known. Known: {', '.join(known)}.")
-    return label
+def _check_labels(document: Document) -> None:
+    for key, known in (("entities", CONLL04_ENTITY_TYPES), ("relations", CONLL04_RELATION_TYPES)):
+        for item in document[key]:
+            if item["type"] not in known:
+                raise ValueError(f"the type {item['type']!r} is not known. Known: {', '.join(known)}.")

@@ -1,0 +1,255 @@
+"""Extraction: texts or words in, windows and batches through a model, documents out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from .collation_iser import encode_sentences, max_sentence_tokens, tokenize_words
+from .decoding_iser import as_given, choose_entities, decode_sentences, drop_overlaps, merge_windows
+from .spans_iser import Spans, ordered_pairs
+from .text_iser import check_unicode, split_windows, split_words, window_territories
+
+
+# Bounds the memory of relation scoring, where an untrained model pairs everything.
+_MAX_PAIRS_PER_CHUNK = 2**14
+
+
+class SpanExtractor:
+    """
+    Extracts by scoring spans, and then the pairs of those that are entities; what computes the scores is up to the
+    subclass.
+
+    Attributes:
+        config: the checkpoint's [`IserConfig`].
+        name_or_path: the checkpoint's directory or name, where the tokenizer is.
+        device: where the scores are computed.
+    """
+
+    config: Any
+    name_or_path: Any
+    device: Any
+    _tokenizer: PreTrainedTokenizerBase | None = None
+
+    # -------------------------------------------------------------------------- what there is to compute
+
+    def read_batch(self, batch: dict[str, Tensor]) -> Any:
+        """What the other steps need to know of a batch from `encode_sentences`."""
+        raise NotImplementedError
+
+    def promising_spans(self, states: Any, exact: bool) -> Spans:
+        """The spans to score: those that pass the first pass, or, where there is none or `exact`, all candidates."""
+        raise NotImplementedError
+
+    def span_features(self, states: Any, spans: Spans) -> Any:
+        """What entity and relation scores both need of the spans."""
+        raise NotImplementedError
+
+    def score_spans(self, states: Any, spans: Spans, features: Any) -> Tensor:
+        """Entity logits, shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity"."""
+        raise NotImplementedError
+
+    def score_pairs(self, states: Any, spans: Spans, features: Any, head: Tensor, tail: Tensor) -> Tensor:
+        """Relation logits of pairs of spans, given as indices, shape `(num_pairs, num_relation_types)`."""
+        raise NotImplementedError
+
+    # --------------------------------------------------------------------------------------- extraction
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the encoder, read from the checkpoint when first needed."""
+        if self._tokenizer is None:
+            if not self.name_or_path:
+                raise ValueError(
+                    "This model was built from a configuration alone and has no tokenizer. Set `model.tokenizer`, or "
+                    "start with `IserForJointExtraction.from_encoder` or `from_pretrained`."
+                )
+            self._tokenizer = mark_word_starts(
+                # With the configuration in hand, transformers does not ask whether it may run the checkpoint's code.
+                AutoTokenizer.from_pretrained(self.name_or_path, config=self.config)
+            )
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = mark_word_starts(tokenizer)
+
+    @torch.inference_mode()
+    def extract(
+        self,
+        inputs: str | Iterable[str] | Iterable[Sequence[str]],
+        batch_size: int = 8,
+        entity_threshold: float = 0.0,
+        relation_threshold: float | None = None,
+        exact: bool = False,
+        prompts: Iterable[str] | None = None,
+        entities: Iterable[Sequence[Mapping[str, Any]]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """
+        Texts or sentences of words in, documents out.
+
+        Args:
+            inputs: a text, or texts, or sentences that are lists of words, in a list, a generator or a column.
+            batch_size: sentences (or windows of long sentences) that go through the encoder at once.
+                In float32 the results do not depend on it.
+            entity_threshold: least probability of an entity's type.
+            relation_threshold: least score of a relation; `None`: the configuration's.
+            exact: look at the context of every span, whatever the first pass says; slow.
+            prompts: a text to put before each input, and before every window of a long one, as the paper's
+                `drug@`; an empty text is none. It is part of the document that comes back.
+            entities: for each input the entities that the caller knows, `{"start", "end", "type"}`, offsets counting
+                the words of the document that comes back, prompt included. Nothing else is an entity then, and
+                relations are scored among these. They may overlap, be of any width, and be of types that the model
+                does not know. In a long text, relations are found within its windows.
+
+        Returns:
+            One document an input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets
+            count words. Entities and relations carry a `score` between 0 and 1. An input without a
+            word gives a document without entities. Given entities come back in their order, with a score of 1.
+
+        Raises:
+            TypeError: for an input that is neither a text nor a list of words.
+            ValueError: for another number of prompts or lists of entities than inputs, a prompt that leaves no room in
+                the encoder, a text with half a surrogate pair, entities outside their document, and a batch size
+                below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+        prompts = list(prompts) if prompts is not None else [""] * len(inputs)
+        if len(prompts) != len(inputs):
+            raise ValueError(f"There are {len(prompts)} prompts for {len(inputs)} inputs.")
+        given = list(entities) if entities is not None else None
+        if given is not None and len(given) != len(inputs):
+            raise ValueError(f"There are {len(given)} lists of entities for {len(inputs)} inputs.")
+        prompt_words = [_text_and_words(index, prompt)[1] for index, prompt in enumerate(prompts)]
+        texts_and_words = [_text_and_words(index, item) for index, item in enumerate(inputs)]
+        for index, of_input in enumerate(given or ()):
+            _check_entities(index, of_input, len(prompt_words[index]) + len(texts_and_words[index][1]))
+        if relation_threshold is None:
+            relation_threshold = self.config.relation_threshold
+        word_tokens = tokenize_words(self.tokenizer, [words for _, words in texts_and_words])
+        prompt_tokens = tokenize_words(self.tokenizer, prompt_words)
+        limit = max_sentence_tokens(self.tokenizer, self.config)
+        windows = []
+        for sentence, prompt in zip(word_tokens, prompt_tokens, strict=True):
+            room = limit - sum(map(len, prompt))
+            if room < limit // 2:
+                raise ValueError(f"A prompt of {limit - room} tokens leaves too little of {limit} for the text.")
+            windows.append(split_windows([len(tokens) for tokens in sentence], room, 2 * self.config.max_span_width))
+        pieces = [(index, window) for index, ranges in enumerate(windows) for window in ranges]
+        # Sentences of like length share a batch, so that padding costs little.
+        order = sorted(range(len(pieces)), key=lambda piece: pieces[piece][1][1] - pieces[piece][1][0])
+        results: dict[int, dict[str, list[dict[str, Any]]]] = {}
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            sentences = [
+                prompt_tokens[index] + word_tokens[index][start:end]
+                for index, (start, end) in (pieces[piece] for piece in batch)
+            ]
+            within = None
+            if given is not None:
+                within = [
+                    _within(given[i], len(prompt_words[i]), *window) for i, window in map(pieces.__getitem__, batch)
+                ]
+            extracted = self._extract_batch(sentences, entity_threshold, relation_threshold, exact, within)
+            results.update(zip(batch, extracted, strict=True))
+        documents, piece = [], 0
+        for index, ((text, words), ranges) in enumerate(zip(texts_and_words, windows, strict=True)):
+            parts = [results[piece + offset] for offset in range(len(ranges))]
+            piece += len(ranges)
+            before = prompt_words[index]
+            merged = merge_windows(parts, ranges, window_territories(ranges), len(before))
+            if given is not None:
+                found = as_given(merged, given[index])
+            else:
+                found = merged if self.config.overlapping_entities else drop_overlaps(merged)
+            documents.append({"id": str(index), "text": prompts[index] + text, "tokens": before + words, **found})
+        return documents
+
+    def _extract_batch(
+        self,
+        sentences: list[list[list[int]]],
+        entity_threshold: float,
+        relation_threshold: float,
+        exact: bool,
+        given: list[list[tuple[int, int, str]]] | None,
+    ) -> list[dict[str, list[dict[str, Any]]]]:
+        states = self.read_batch(encode_sentences(sentences, self.tokenizer))
+        if given is None:
+            spans = self.promising_spans(states, exact)
+            features = self.span_features(states, spans)
+            chosen, label, probability = choose_entities(self.score_spans(states, spans, features), entity_threshold)
+            types = [self.config.entity_types[index] for index in label.tolist()]
+            entities = list(zip(chosen.tolist(), types, probability.tolist(), strict=True))
+        else:
+            rows = [(index, *entity) for index, of_sentence in enumerate(given) for entity in of_sentence]
+            place = torch.tensor([row[:3] for row in rows], dtype=torch.long, device=self.device).reshape(-1, 3)
+            spans = Spans(place[:, 0], place[:, 1], place[:, 2])
+            features = self.span_features(states, spans)
+            chosen = torch.arange(len(rows), device=self.device)
+            entities = [(index, kind, 1.0) for index, (*_, kind) in enumerate(rows)]
+        head, tail = ordered_pairs(spans.sentence, chosen)
+        relation_logits = torch.cat(
+            [
+                self.score_pairs(states, spans, features, *chunk)
+                for chunk in zip(head.split(_MAX_PAIRS_PER_CHUNK), tail.split(_MAX_PAIRS_PER_CHUNK), strict=True)
+            ]
+        )
+        return decode_sentences(
+            len(sentences), spans, entities, head, tail, relation_logits, self.config, relation_threshold
+        )
+
+
+def mark_word_starts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """
+    Have a byte-level tokenizer (RoBERTa, ModernBERT) put a space before every word of a sentence that is split into
+    words, in place: its vocabulary tells the start of a word by that space.
+    """
+    splitter: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    parts: Any = splitter if isinstance(splitter, pre_tokenizers.Sequence) else [splitter]
+    for part in parts:
+        if isinstance(part, pre_tokenizers.ByteLevel):
+            part.add_prefix_space = True
+    return tokenizer
+
+
+def _text_and_words(index: int, item: str | Sequence[str]) -> tuple[str, list[str]]:
+    if isinstance(item, str):
+        check_unicode(item)
+        return item, [item[start:end] for start, end in split_words(item)]
+    if isinstance(item, Sequence) and all(isinstance(word, str) for word in item):
+        return " ".join(item), list(item)
+    raise TypeError(f"Input {index} is neither a text nor a list of words: {item!r:.80}")
+
+
+def _check_entities(index: int, entities: Sequence[Mapping[str, Any]], num_words: int) -> None:
+    for entity in entities:
+        if not isinstance(entity, Mapping) or not {"start", "end", "type"} <= entity.keys():
+            raise ValueError(f'Input {index}: an entity is {{"start", "end", "type"}}, not {entity!r:.80}.')
+        start, end = entity["start"], entity["end"]
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= num_words):
+            raise ValueError(
+                f"Input {index}: the entity from word {start!r} to {end!r} lies outside the {num_words} words of the "
+                "document, or holds none."
+            )
+
+
+def _within(entities: Sequence[Mapping[str, Any]], prompt: int, first: int, last: int) -> list[tuple[int, int, str]]:
+    """
+    Different entities in the prompt or in the window from word `first` to `last` of the text, as words of both.
+    """
+    found: dict[tuple[int, int, str], None] = {}
+    for entity in entities:
+        start, end = entity["start"], entity["end"]
+        across = start < prompt < end and first == 0 and end <= prompt + last
+        if end <= prompt or across:
+            found[start, end, entity["type"]] = None
+        elif start >= prompt + first and end <= prompt + last:
+            found[start - first, end - first, entity["type"]] = None
+    return list(found)

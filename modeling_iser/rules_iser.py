@@ -1,0 +1,137 @@
+"""
+Rules for drug-drug interactions: what holds of every answer, whatever the model scored.
+
+They apply where the leaflet's drug is given, each can be switched off (`rules` of the pipeline), and
+`python -m benchmarks.rules` measures each by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .configuration_iser import check_choice
+
+
+Found = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""Entities and relations as the pipeline gives them; the leaflet's drug as head or tail has no offsets."""
+
+SECOND_DIRECTION = 0.7
+"""Least score of both relations of a pair when it has one in each direction."""
+
+# What a name may lack without being another drug: an acid before it; an ion, release and dosage form behind it.
+_ACID = re.compile(
+    "(?:注射用|吸入用)?(?:盐酸|硫酸氢|硫酸|磷酸|氢溴酸|枸橼酸|柠檬酸|重?酒石酸|马来酸|富马酸|琥珀酸|苹果酸|乳酸|醋酸|乙酸|丙酸|戊酸|草酸"
+    "|对?甲?苯磺酸|甲磺酸|双羟萘酸|糠酸)?"
+)
+_ION = re.compile("(?:钠盐|钾盐|钠|钾|钙|叔丁胺)?$")
+_FORM = re.compile(
+    "(?:(?:缓释|控释|肠溶|分散|咀嚼|泡腾|薄膜衣|口崩|舌下|透皮|口服|吸入|速释|双释放|软|干|鼻)*"
+    "(?:片剂?|胶囊剂?|颗粒剂?|注射[液剂]|粉?针剂|口服[溶液]*|混悬[液剂]|溶液|糖浆|滴[剂眼液]*|凝胶|软膏|乳膏|贴[剂片]|栓剂?|散剂?|丸|气雾剂|粉雾剂"
+    "|喷雾剂))?$"
+)
+
+# Words that name no drug: they stand for one, or for all, or are food and drink (guidelines E2, E3).
+_NO_DRUG = re.compile(
+    r"(?:本|该|此|其|其他|其它|这些|那些|此类|本类|上述|下列|以下|两|二|三|某些|任何|合并|合用|伴随|同类)*(?:药物|药品|药|品|制剂|产品|药剂)"
+    r"|(?:含)?(?:酒精|乙醇|酒)(?:类)?(?:饮料|饮品|性饮料)?|饮酒|食物|牛奶|葡萄柚汁?|西柚汁?|烟草|吸烟|补钾|金属离子|[钙镁铁铝锌]离子|血钾|血糖"
+)
+
+
+def core_name(drug: str) -> str:
+    """
+    A drug's name without salt and dosage form: 盐酸二甲双胍缓释片 → 二甲双胍. Three characters stay at least:
+    碳酸钙片 → 碳酸钙.
+    """
+    name = re.sub(r"[\s®™]|[(（][^()（）]*[)）]", "", drug)
+    name = _FORM.sub("", name) or name
+    for salt in (_ACID, _ION):
+        found = salt.match(name) if salt is _ACID else salt.search(name)
+        rest = name.removeprefix(found[0]) if salt is _ACID else name.removesuffix(found[0])  # type: ignore[index]
+        name = rest if len(rest) >= 3 else name
+    return name
+
+
+def _own_name(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
+    """
+    The leaflet's drug by its name, with or without salt and dosage form, is the leaflet's drug (guidelines D4): its
+    relations are that one's, and none is with itself.
+    """
+    own = core_name(drug)
+
+    def end(entity: dict[str, Any]) -> dict[str, Any]:
+        if entity["start"] is not None and core_name(entity["text"]) == own:
+            return {"text": drug, "type": entity["type"], "start": None, "end": None, "score": entity["score"]}
+        return entity
+
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for relation in relations:
+        head, tail = end(relation["head"]), end(relation["tail"])
+        key = (relation["type"], _place(head), _place(tail))
+        if _place(head) != _place(tail) and (key not in kept or kept[key]["score"] < relation["score"]):
+            kept[key] = {**relation, "head": head, "tail": tail}
+    return entities, list(kept.values())
+
+
+def _one_relation(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
+    """
+    A pair has one relation, its most certain one, and a second in the other direction only where both are beyond
+    doubt (guidelines D6).
+    """
+    best: dict[frozenset[Any], list[dict[str, Any]]] = {}
+    kept = set()
+    for relation in sorted(relations, key=lambda relation: -relation["score"]):
+        pair = best.setdefault(frozenset((_place(relation["head"]), _place(relation["tail"]))), [])
+        reverse = pair and all(_place(one["head"]) != _place(relation["head"]) for one in pair)
+        if not pair or (reverse and relation["score"] >= SECOND_DIRECTION):
+            pair.append(relation)
+            kept.add(id(relation))
+    return entities, [relation for relation in relations if id(relation) in kept]
+
+
+def _no_drug(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
+    """Words such as 药物, 本品 and 酒精 are no drugs (guidelines E2, E3)."""
+
+    def is_drug(entity: dict[str, Any]) -> bool:
+        return entity["start"] is None or not _NO_DRUG.fullmatch(entity["text"])
+
+    return (
+        [entity for entity in entities if is_drug(entity)],
+        [relation for relation in relations if is_drug(relation["head"]) and is_drug(relation["tail"])],
+    )
+
+
+def _place(entity: dict[str, Any]) -> tuple[Any, Any]:
+    return entity["start"], entity["end"]
+
+
+RULES: dict[str, Callable[[list[dict[str, Any]], list[dict[str, Any]], str], Found]] = {
+    "no_drug": _no_drug,
+    "own_name": _own_name,
+    "one_relation": _one_relation,
+}
+"""The rules by name, in the order in which they apply."""
+
+
+def chosen_rules(rules: bool | Sequence[str]) -> tuple[str, ...]:
+    """
+    Names of the rules to apply: all for `True`, none for `False`, or those that are named.
+
+    Raises:
+        ValueError: for a name that is none.
+    """
+    if isinstance(rules, bool):
+        return tuple(RULES) if rules else ()
+    for name in rules:
+        check_choice("rules", name, tuple(RULES))
+    return tuple(name for name in RULES if name in rules)
+
+
+def apply_rules(
+    entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str, rules: Sequence[str]
+) -> Found:
+    """Entities and relations of a text from the leaflet of `drug` after the rules."""
+    for name in rules:
+        entities, relations = RULES[name](entities, relations, drug)
+    return entities, relations
