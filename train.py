@@ -56,6 +56,7 @@ from modeling_iser import (
     MentionReplacement,
     prepare_sentences,
 )
+from modeling_iser.calibration_iser import LOWEST_SCORE, fit_calibration
 from modeling_iser.card_iser import model_card
 from modeling_iser.collation_iser import Sentence, max_sentence_tokens
 from modeling_iser.configuration_iser import check_choice
@@ -167,6 +168,7 @@ class Settings:
     evaluate_every: int = setting(1, "Epochs between evaluations.")
     evaluate_first: bool = setting(False, "Print the scores on the test splits before any training too.")
     metric: str = setting("relation_micro_f1", "Score that chooses the best checkpoint.")
+    calibrate: bool = setting(False, "Turn scores into shares of right findings, measured on the validation split.")
     patience: int = setting(0, "Stop after so many evaluations without a better score; 0: never.")
 
     examples: int = setting(0, "Test documents whose triples are printed at the end.")
@@ -549,6 +551,7 @@ def build_model(settings: Settings, data: Data) -> IserForJointExtraction:
     signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
         config = IserConfig.from_pretrained(settings.checkpoint)
+        config.calibration = None  # What is trained on scores otherwise.
         if settings.train_only and settings.train_only.startswith("first_pass"):  # where there is none, a new one
             config.first_pass_threshold = config.first_pass_threshold or settings.first_pass_threshold
         model = IserForJointExtraction.from_pretrained(settings.checkpoint, config=config, dtype=torch.float32)
@@ -599,6 +602,7 @@ def with_labels(model: IserForJointExtraction, labels: Labels, signatures: list[
         "relation_types": labels.relation_types,
         "symmetric_relations": labels.symmetric_relations,
         "relation_signatures": signatures,
+        "calibration": None,
     }
     config = IserConfig.from_dict({**old.to_dict(), **new})
     changed = IserForJointExtraction(config)
@@ -707,6 +711,7 @@ def _extract(
     accelerator: Accelerator,
     settings: Settings,
     given_entities: bool = False,
+    relation_threshold: float | None = None,
 ) -> list[dict[str, Any]]:
     """What the model finds in the documents, each process reading some of them."""
     mine = documents[accelerator.process_index :: accelerator.num_processes]
@@ -715,6 +720,7 @@ def _extract(
             [document["tokens"] for document in mine],
             batch_size=settings.evaluation_batch_size,
             entities=[document["entities"] for document in mine] if given_entities else None,
+            relation_threshold=relation_threshold,
         )
     found = gather_object(extracted)
     # Processes are gathered one after the other; undo the striding.
@@ -724,6 +730,19 @@ def _extract(
     for index, document in zip(order, found, strict=True):
         predictions[index] = document
     return predictions
+
+
+def calibrate(model: IserForJointExtraction, documents: Dataset, accelerator: Accelerator, settings: Settings) -> None:
+    """Have the model's scores say how often they are right in the documents; where too little is found, leave them."""
+    everything = documents.to_list()
+    found = _extract(model, everything, accelerator, settings, relation_threshold=LOWEST_SCORE)
+    try:
+        calibration = fit_calibration(found, everything, model.config.relation_types)
+    except ValueError as error:
+        logger.warning("The scores stay uncalibrated. %s", error)
+        return
+    model.config.calibration = calibration.to_dict()
+    logger.info("Scores calibrated on %d documents: %s", len(everything), calibration)
 
 
 def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, dict[str, Any]]:
@@ -765,6 +784,8 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
     with accelerator.main_process_first():
         data = load_splits(settings, splits)
     documents, validation, tests, _ = data
+    if settings.calibrate and validation is None:
+        raise ValueError("calibrate needs validation documents: a split of them, or validation_fraction.")
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = build_model(settings, data)
     if not model.config.relation_types and settings.metric.startswith("relation"):
@@ -795,6 +816,8 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
 
     if progress.best_step is not None:
         load_model(bare_model, str(checkpoints.best_weights(progress.best_step)))
+    if settings.calibrate and validation is not None:
+        calibrate(bare_model, validation, accelerator, settings)
     final_splits = {settings.validation_split: validation, **tests}
     scores = {
         name: score(bare_model, split, accelerator, settings, given_entities=True)

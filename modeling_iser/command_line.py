@@ -77,8 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text-column", default="text", help="column or JSON key of the text (default: text)")
     parser.add_argument("--drug-column", default="drug", help="column or JSON key of the drug (default: drug)")
     parser.add_argument("--whole", action="store_true", help="a .txt file is one text, not one a line")
-    parser.add_argument("--entity-threshold", type=float, help="least probability of an entity")
+    parser.add_argument("--entity-threshold", type=float, help="least score of an entity")
     parser.add_argument("--relation-threshold", type=float, help="least score of a relation")
+    parser.add_argument(
+        "--min-confidence",
+        metavar="SHARE",
+        help="keep the relations of which so many are right, such as 95%% (of a calibrated checkpoint)",
+    )
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", help="cpu, cuda:0, … (default: cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's")
@@ -216,7 +221,11 @@ def _extract(
     if first is None:
         return
     extractor = _load(options)
-    thresholds = {"entity_threshold": options.entity_threshold, "relation_threshold": options.relation_threshold}
+    thresholds = {
+        "entity_threshold": options.entity_threshold,
+        "relation_threshold": options.relation_threshold,
+        "min_confidence": options.min_confidence,
+    }
     with tqdm(unit="text", initial=skipped, disable=options.quiet, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
@@ -78,7 +78,9 @@ class IserConfig(PretrainedConfig):
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
         dropout: dropout on the features that enter the two classifiers.
-        relation_threshold: a relation holds when its sigmoid score reaches this value (paper: 0.4).
+        relation_threshold: a relation holds when its score reaches this value (paper: 0.4).
+        calibration: fields of [`Calibration`], which turns scores into shares of right findings; `None`: scores are the
+            model's probabilities.
         overlapping_entities: whether entities may share words, as in the paper. `False`: of entities that overlap, the
             most probable stays.
         max_tokens: most subword tokens the encoder takes at once, special tokens included. Longer
@@ -112,6 +114,7 @@ class IserConfig(PretrainedConfig):
         relation_context: str = "local",
         dropout: float = 0.1,
         relation_threshold: float = 0.4,
+        calibration: Mapping[str, Any] | None = None,
         overlapping_entities: bool = False,
         max_tokens: int | None = None,
         initializer_range: float = 0.02,
@@ -140,6 +143,7 @@ class IserConfig(PretrainedConfig):
         self.relation_context = relation_context
         self.dropout = dropout
         self.relation_threshold = relation_threshold
+        self.calibration = dict(calibration) if calibration is not None else None
         self.overlapping_entities = overlapping_entities
         self.max_tokens = max_tokens
         self.initializer_range = initializer_range
@@ -212,6 +216,8 @@ class IserConfig(PretrainedConfig):
                 raise ValueError(
                     f"relation_signatures holds {signature!r}, which is no [entity type, relation type, entity type]."
                 )
+        if self.calibration is not None and set(self.calibration["relation_offsets"]) != set(self.relation_types):
+            raise ValueError("calibration is of other relation types than relation_types.")
         for name in ("max_span_width", "width_embedding_size", "context_attention_heads", "first_pass_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:

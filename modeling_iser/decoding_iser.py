@@ -8,25 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .calibration_iser import Calibration
 from .configuration_iser import IserConfig
 from .spans_iser import Spans
 
 
-def choose_entities(entity_logits: Tensor, threshold: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def choose_entities(
+    entity_logits: Tensor, threshold: float = 0.0, calibration: Calibration | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """
-    The spans that are entities: their most probable class is an entity type (Eq. 11) and its probability
-    reaches the threshold.
+    The spans that are entities: their most probable class is an entity type (Eq. 11) and its score reaches the
+    threshold.
 
     Args:
         entity_logits: shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity".
-        threshold: least probability of the type.
+        threshold: least score.
+        calibration: makes scores of the types' probabilities; without one, the probabilities are the scores.
 
     Returns:
-        Indices of the chosen spans, their types' indices and probabilities, each of shape `(num_chosen,)`.
+        Indices of the chosen spans, their types' indices and scores, each of shape `(num_chosen,)`.
     """
-    probability, label = entity_logits.float().softmax(dim=-1).max(dim=-1)
-    chosen = ((label > 0) & (probability >= threshold)).nonzero(as_tuple=True)[0]
-    return chosen, label[chosen] - 1, probability[chosen]
+    score, label = entity_logits.float().softmax(dim=-1).max(dim=-1)
+    if calibration is not None:
+        score = calibration.entities(score)
+    chosen = ((label > 0) & (score >= threshold)).nonzero(as_tuple=True)[0]
+    return chosen, label[chosen] - 1, score[chosen]
 
 
 def decode_sentences(
@@ -46,7 +52,7 @@ def decode_sentences(
         entities: index of the span, type and score of each entity.
         pair_head, pair_tail: scored pairs of entities as indices of spans, shape `(num_pairs,)`.
         relation_logits: shape `(num_pairs, num_relation_types)`.
-        config: gives the labels, the relations that are symmetric and the triples that can be.
+        config: gives the labels, the relations that are symmetric, the triples that can be, and the calibration.
     """
     results: list[dict[str, list[dict[str, Any]]]] = [{"entities": [], "relations": []} for _ in range(num_sentences)]
     place: dict[int, int] = {}
@@ -57,6 +63,10 @@ def decode_sentences(
         place[span], types[span] = len(of_sentence), kind
         of_sentence.append({"start": start[span], "end": end[span], "type": kind, "score": score})
     scores = relation_scores(relation_logits, spans, pair_head, pair_tail, config)
+    if (calibration := Calibration.of(config)) is not None:
+        certainty = scores.new_zeros(len(spans))
+        certainty[[span for span, *_ in entities]] = scores.new_tensor([score for *_, score in entities])
+        scores = calibration.relations(scores, certainty[pair_head], certainty[pair_tail], config.relation_types)
     pair, relation = ((scores >= relation_threshold) & (scores > 0)).nonzero(as_tuple=True)
     for head, tail, type_index, score in zip(
         pair_head[pair].tolist(),

@@ -10,6 +10,7 @@ from tokenizers import pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from .calibration_iser import Calibration
 from .collation_iser import encode_sentences, max_sentence_tokens, tokenize_words
 from .decoding_iser import as_given, choose_entities, decode_sentences, drop_overlaps, merge_windows
 from .spans_iser import Spans, ordered_pairs
@@ -97,7 +98,7 @@ class SpanExtractor:
             inputs: a text, or texts, or sentences that are lists of words, in a list, a generator or a column.
             batch_size: sentences (or windows of long sentences) that go through the encoder at once.
                 In float32 the results do not depend on it.
-            entity_threshold: least probability of an entity's type.
+            entity_threshold: least score of an entity.
             relation_threshold: least score of a relation; `None`: the configuration's.
             exact: look at the context of every span, whatever the first pass says; slow.
             prompts: a text to put before each input, and before every window of a long one, as the paper's
@@ -109,7 +110,8 @@ class SpanExtractor:
 
         Returns:
             One document an input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets
-            count words. Entities and relations carry a `score` between 0 and 1. An input without a
+            count words. Entities and relations carry a `score` between 0 and 1, which in a calibrated checkpoint is the
+            share of such findings that are right. An input without a
             word gives a document without entities. Given entities come back in their order, with a score of 1.
 
         Raises:
@@ -184,9 +186,10 @@ class SpanExtractor:
         if given is None:
             spans = self.promising_spans(states, exact)
             features = self.span_features(states, spans)
-            chosen, label, probability = choose_entities(self.score_spans(states, spans, features), entity_threshold)
+            logits = self.score_spans(states, spans, features)
+            chosen, label, score = choose_entities(logits, entity_threshold, Calibration.of(self.config))
             types = [self.config.entity_types[index] for index in label.tolist()]
-            entities = list(zip(chosen.tolist(), types, probability.tolist(), strict=True))
+            entities = list(zip(chosen.tolist(), types, score.tolist(), strict=True))
         else:
             rows = [(index, *entity) for index, of_sentence in enumerate(given) for entity in of_sentence]
             place = torch.tensor([row[:3] for row in rows], dtype=torch.long, device=self.device).reshape(-1, 3)

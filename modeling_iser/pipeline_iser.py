@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import Pipeline
 
+from .calibration_iser import relation_threshold
 from .configuration_iser import check_choice
 from .rules_iser import apply_rules, chosen_rules, core_name
 from .text_iser import split_words
@@ -56,6 +57,8 @@ class JointExtractionPipeline(Pipeline):
             single sentences. Otherwise a text is read whole, in overlapping windows where it is too long.
         entity_threshold: least probability of an entity's type, default 0.
         relation_threshold: least score of a relation, default the model's.
+        min_confidence: the same, as a score or, for a calibrated checkpoint, as the share of relations that shall be
+            right, such as `"95%"`.
         triples: return flat triples only.
         batch_size: sentences that go through the model at once, default 16. In float32 the results do not depend on it.
         backend (of `pipeline(…)` alone): `"torch"`, or `"onnx"` or `"onnx-int8"` for ONNX Runtime, where
@@ -144,13 +147,17 @@ class JointExtractionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         stages = (self.PREPROCESS, self.FORWARD, self.POSTPROCESS)
-        known = [*(name for stage in stages for name in stage), "batch_size"]
+        known = [*(name for stage in stages for name in stage), "min_confidence", "batch_size"]
         for name in parameters:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"{name!r} is no argument of the pipeline. Known: {', '.join(known)}.{hint}")
         given = {name: value for name, value in parameters.items() if value is not None}
+        if "min_confidence" in given:
+            if "relation_threshold" in given:
+                raise ValueError("Give either min_confidence or relation_threshold.")
+            given["relation_threshold"] = relation_threshold(given["min_confidence"], self.model.config)
         for name in self.FORWARD:
             if not 0 <= given.get(name, 0) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {given[name]!r}.")

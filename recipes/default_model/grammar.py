@@ -1,0 +1,479 @@
+"""
+Sentences by rule: the same few statements about two drugs, said in many ways, with exact annotations.
+
+A corpus shows each name in few sentences, so that a model may learn what a drug usually does in place of what the
+sentence says. Here names are drawn at random: who acts on whom, negation, lists, headings, exceptions and hedges are all
+there is to go by.
+
+    python recipes/default_model/grammar.py --output runs/leaflets
+
+writes what the bundled model learns from: the training split of CH-DDI-Open without the leaflets that are held out for
+validation, and the sentences by rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from datasets_scripts.ch_ddi.annotations import from_names, read_all, write_sentences
+from datasets_scripts.ch_ddi.builder import SHIPPED
+from datasets_scripts.ch_ddi.records import AnnotatedSentence
+from datasets_scripts.subsets import divide
+from modeling_iser.rules_iser import core_name
+
+
+HERE = Path(__file__).parent
+CONTRASTS = HERE.parent.parent / "benchmarks" / "contrast_sets" / "families.yaml"
+PROMPT = "P"
+"""The leaflet's drug as an argument of a relation."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """
+    Words about drugs.
+
+    Attributes:
+        text: the words, every drug between ⟦ and ⟧.
+        drugs: those that take part in what the words say.
+    """
+
+    text: str
+    drugs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence and its relations, `(head, relation, tail)`."""
+
+    text: str
+    relations: tuple[tuple[str, str, str], ...] = ()
+
+
+def mention(name: str) -> str:
+    return f"⟦{name}⟧"
+
+
+class Grammar:
+    """
+    Draws sentences.
+
+    Args:
+        phrases: word lists by name, from `grammar.yaml`.
+        drugs, classes: names to draw from.
+        leaflets: drugs that have leaflets.
+        generator: source of all draws.
+    """
+
+    def __init__(
+        self,
+        phrases: dict[str, list[str]],
+        drugs: list[str],
+        classes: list[str],
+        leaflets: list[str],
+        generator: random.Random,
+    ) -> None:
+        self.phrases, self.drugs, self.classes, self.leaflets = phrases, drugs, classes, leaflets
+        self.random = generator
+        self.drug = ""
+        self.unused: list[str] = []
+        self.unused_classes: list[str] = []
+
+    # ------------------------------------------------------------------------------------------- words
+
+    def pick(self, *names: str) -> str:
+        """An entry of one of the word lists, with its numbers drawn."""
+        text = self.random.choice(self.phrases[self.random.choice(names)])
+        return re.sub("<n>", lambda _: str(self.random.choice([12, 15, 20, 24, 30, 35, 45, 50, 65, 80, 110])), text)
+
+    def one(self) -> Phrase:
+        """A drug, or at times a class."""
+        name = self.unused.pop() if self.random.random() < 0.8 else self.unused_classes.pop()
+        return Phrase(mention(name), (name,))
+
+    def some(self) -> Phrase:
+        """One to five drugs and classes."""
+        shape = self.random.random()
+        if shape < 0.4:
+            return self.one()
+        if shape < 0.65:
+            return self.several(self.random.choice([2, 2, 3, 3, 4, 5]))
+        kind = self.unused_classes.pop()
+        members = self.several(self.random.choice([1, 2, 2, 3]), end=False)
+        text = self.random.choice(
+            [
+                f"{mention(kind)}(如{members.text})",
+                f"{mention(kind)}({members.text}等)",
+                f"{mention(kind)}({members.text})",
+                f"{mention(kind)}如{members.text}",
+                f"{mention(kind)},包括{members.text}",
+                f"{mention(kind)},例如{members.text}等",
+                f"{members.text}等{mention(kind)}",
+                f"{members.text}及其他{mention(kind)}",
+            ]
+        )
+        return Phrase(text, (kind, *members.drugs))
+
+    def several(self, count: int, end: bool = True) -> Phrase:
+        """An enumeration of drugs."""
+        names = [self.unused.pop() for _ in range(count)]
+        mentions = [mention(name) for name in names]
+        between = self.random.choice(["、", "、", "、", ","])
+        if count == 1:
+            text = mentions[0]
+        elif self.random.random() < 0.5:
+            text = between.join(mentions)
+        else:
+            text = between.join(mentions[:-1]) + self.random.choice(["和", "及", "或", "以及", "与"]) + mentions[-1]
+        return Phrase(text + ("等" if end and count > 1 and self.random.random() < 0.25 else ""), tuple(names))
+
+    def this(self) -> str:
+        """The leaflet's drug in the sentence."""
+        own = core_name(self.drug)
+        if self.random.random() < 0.2 and own != self.drug and own in self.drug:
+            return mention(own)
+        return self.random.choice(["本品", "本品", "本品", "本品", "本药"])
+
+    # ----------------------------------------------------------------------------------------- statements
+
+    def agent(self) -> Statement:
+        """A subject acts on an object: X可升高Y的血药浓度."""
+        relation, phrase = self.effect()
+        other, hedge = self.some(), self.hedge(relation)
+        if self.random.random() < 0.5:
+            return self.said(f"{other.text}{hedge}{self.on(phrase, self.this())}", other, relation, PROMPT)
+        subject = self.random.choice([self.this(), self.this(), self.this(), ""])
+        return self.said(f"{subject}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
+
+    def passive(self) -> Statement:
+        """The object comes first: Y的代谢可被X抑制."""
+        relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关"])
+        other = self.some()
+        phrase = self.pick(f"passive {relation}")
+        if self.random.random() < 0.5:
+            return self.said(phrase.replace("{Y}", self.this()).replace("{X}", other.text), other, relation, PROMPT)
+        return self.said(phrase.replace("{Y}", other.text).replace("{X}", self.this()), PROMPT, relation, other)
+
+    def together(self) -> Statement:
+        """Combined, one of them changes: 与X合用,后者血药浓度升高."""
+        relation, phrase = self.change()
+        other = self.one()
+        before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
+        if self.random.random() < 0.5:
+            return self.said(
+                f"{before},{self.random.choice(['本品', '本品的', '本药'])}{phrase}", other, relation, PROMPT
+            )
+        latter = self.random.choice(["后者", "后者的", "后者"])
+        # 前者 and 后者 are the drugs in the order in which they are named.
+        return self.said(f"{before},{latter}{phrase}", PROMPT, relation, other)
+
+    def joint(self) -> Statement:
+        """Combined, nobody acts: 与X合用,出血风险增加."""
+        other = self.some()
+        relation = self.random.choice(["协同", "无关", "加成", "禁忌", "禁忌", "", "", "无关"])
+        if relation == "禁忌":
+            return self.said(
+                self.pick("forbidden").replace("{X}", other.text).replace("{P}", self.this()), other, relation, PROMPT
+            )
+        before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
+        return self.said(f"{before},{self.pick(f'joint {relation}'.strip())}", other, relation, PROMPT)
+
+    def alone(self) -> Statement:
+        """Statements in one piece: safe or not, unknown, timing, dose."""
+        other = self.some()
+        relation = self.random.choice(["无关", "", ""])
+        text = self.pick("whole 无关" if relation else "whole")
+        return self.said(text.replace("{X}", other.text).replace("{P}", self.this()), other, relation, PROMPT)
+
+    def after_colon(self) -> Statement:
+        """A list behind a colon: 下列药物可升高本品的血药浓度:X、Y."""
+        others = self.several(self.random.choice([2, 3, 3, 4, 5, 6])) if self.random.random() < 0.8 else self.some()
+        those = self.random.choice(["下列药物", "以下药物", "下述药物", "下列各药", "如下药物"])
+        kind = self.random.random()
+        if kind < 0.2:
+            text, relation = self.pick("list 无关"), "无关"
+        elif kind < 0.35:
+            text, relation = self.pick("list 禁忌"), "禁忌"
+        elif kind < 0.42:
+            text, relation = self.pick("list"), ""
+        else:
+            relation, phrase = self.effect()
+            hedge = self.hedge(relation)
+            if self.random.random() < 0.5:
+                return self.said(
+                    f"{self.this()}{hedge}{self.on(phrase, those)}:{others.text}", PROMPT, relation, others
+                )
+            start = self.random.choice(
+                [
+                    f"{those}{hedge}{self.on(phrase, self.this())}",
+                    f"{hedge if relation != '无关' else ''}{self.on(phrase, self.this())}的药物",
+                    f"{hedge if relation != '无关' else ''}{self.on(phrase, self.this())}的药物有",
+                    f"{those}与本品合用时,{hedge}{self.on(phrase, self.this())}",
+                ]
+            )
+            return self.said(f"{start}:{others.text}", others, relation, PROMPT)
+        text = text.replace("{those}", those).replace("{P}", self.this())
+        return self.said(f"{text}:{others.text}", others, relation, PROMPT)
+
+    def heading(self) -> Statement:
+        """A drug as a heading: X:与本品合用时,其血药浓度升高."""
+        other = self.some()
+        before = self.random.choice(["与本品合用时,", "与本品合用,", "合用时", "", "同时服用,", "与本药同用时,"])
+        colon = self.random.choice([":", ":", "——", ":"])
+        kind = self.random.random()
+        if kind < 0.3:
+            relation, phrase = self.change()
+            return self.said(f"{other.text}{colon}{before}本品{phrase}", other, relation, PROMPT)
+        if kind < 0.5:
+            relation, phrase = self.change()
+            its = self.random.choice(["其", "其", "后者", "该药"])
+            return self.said(f"{other.text}{colon}{before}{its}{phrase}", PROMPT, relation, other)
+        if kind < 0.7:
+            relation, phrase = self.effect()
+            return self.said(
+                f"{other.text}{colon}{before}{self.hedge(relation)}{self.on(phrase, '本品')}", other, relation, PROMPT
+            )
+        if kind < 0.8:
+            relation, phrase = self.effect()
+            return self.said(
+                f"{other.text}{colon}本品{self.hedge(relation)}{self.on(phrase, '其')}", PROMPT, relation, other
+            )
+        relation = self.random.choice(["协同", "无关", "加成", "禁忌", ""])
+        text = self.pick(f"heading {relation}".strip() if relation in ("禁忌",) else f"joint {relation}".strip())
+        return self.said(f"{other.text}{colon}{before}{text}", other, relation, PROMPT)
+
+    def two(self) -> Statement:
+        """Two clauses of their own: X增强本品的作用,而Y减弱本品的作用."""
+        first, second = self.one(), self.one()
+        parts = []
+        relations: list[tuple[str, str, str]] = []
+        towards_prompt = self.random.random() < 0.6
+        for other in (first, second):
+            relation, phrase = self.effect()
+            if towards_prompt:
+                statement = self.said(
+                    f"{other.text}{self.hedge(relation)}{self.on(phrase, '本品')}", other, relation, PROMPT
+                )
+            else:
+                subject = "本品" if not parts else ""
+                statement = self.said(
+                    f"{subject}{self.hedge(relation)}{self.on(phrase, other.text)}", PROMPT, relation, other
+                )
+            parts.append(statement.text)
+            relations += statement.relations
+        joined = self.random.choice([",而", ",但", ",", ",同时", ";", ",却"]).join(parts)
+        return Statement(joined, tuple(relations))
+
+    def exception(self) -> Statement:
+        """除X外,其他K可增强本品作用: of the class alone."""
+        excepted = self.one() if self.random.random() < 0.7 else self.several(2, end=False)
+        kind = self.unused_classes.pop()
+        whole = Phrase(mention(kind), (kind,))
+        subject = self.random.choice(
+            [
+                f"除{excepted.text}外,其他{whole.text}",
+                f"除{excepted.text}以外的{whole.text}",
+                f"{whole.text}(除{excepted.text}外)",
+                f"{whole.text}({excepted.text}除外)",
+                f"除了{excepted.text},{whole.text}",
+            ]
+        )
+        if self.random.random() < 0.25:
+            return self.said(
+                f"{subject}{self.random.choice(['禁与本品合用', '不得与本品同用', '均不宜与本品合用'])}",
+                whole,
+                "禁忌",
+                PROMPT,
+            )
+        relation, phrase = self.effect()
+        return self.said(
+            f"{subject}{self.random.choice(['均', '都', ''])}{self.hedge(relation)}{self.on(phrase, '本品')}",
+            whole,
+            relation,
+            PROMPT,
+        )
+
+    def conclusion(self) -> Statement:
+        """A finding and what it means: 虽升高…,但无临床意义."""
+        other = self.one()
+        relation = self.random.choice(["促进", "抑制"])
+        phrase = self.pick(f"effect {relation}")
+        head, tail = (other, PROMPT) if self.random.random() < 0.6 else (PROMPT, other)
+        subject = other.text if head is other else self.this()
+        clause = self.on(phrase, self.this() if tail is PROMPT else other.text)
+        kind = self.random.random()
+        if kind < 0.45:
+            start = self.random.choice(["虽", "虽可", "虽然", "轻度", "可", "略"])
+            if start in ("轻度", "略") and not re.match("升高|提高|增加|降低|减少", clause):
+                start = "虽"
+            return self.said(f"{subject}{start}{clause},{self.pick('irrelevant')}", head, "无关", tail)
+        if kind < 0.8:
+            return self.said(f"{subject}{self.hedge(relation)}{clause},{self.pick('relevant')}", head, relation, tail)
+        return self.said(f"{subject}{self.hedge(relation)}{clause},{self.pick('banned')}", other, "禁忌", PROMPT)
+
+    def no_drug(self) -> Statement:
+        """Food, drink, illness and tests act, or are acted on."""
+        actor = self.pick("no drug")
+        relation, phrase = self.effect()
+        if self.random.random() < 0.6:
+            return Statement(f"{actor}{self.hedge(relation)}{self.on(phrase, self.this())}")
+        if self.random.random() < 0.5:
+            return Statement(self.pick("no drug whole").replace("{P}", self.this()))
+        other = self.one()
+        joined = self.random.choice([f"{other.text}、{actor}", f"{actor}和{other.text}", f"{other.text}以及{actor}"])
+        return self.said(f"{joined}均{self.hedge(relation) or '可'}{self.on(phrase, '本品')}", other, relation, PROMPT)
+
+    def open_direction(self) -> Statement:
+        """影响…的浓度 without saying how."""
+        other = self.some()
+        phrase = self.pick("open")
+        hedge = self.random.choice(["可", "可能", "会", "能", "可明显"])
+        if self.random.random() < 0.5:
+            return Statement(f"{other.text}{hedge}{self.on(phrase, self.this())}")
+        return Statement(f"{self.this()}{hedge}{self.on(phrase, other.text)}")
+
+    # ------------------------------------------------------------------------------------------ helpers
+
+    def effect(self) -> tuple[str, str]:
+        """A relation and a verb phrase with the place {Y} of its object."""
+        relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关", "无关"])
+        return relation, self.pick(f"effect {relation}")
+
+    def change(self) -> tuple[str, str]:
+        """A relation and what happens to its tail."""
+        relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关"])
+        return relation, self.pick(f"change {relation}")
+
+    def hedge(self, relation: str) -> str:
+        """A modal verb, which changes nothing; none before a negation."""
+        if relation == "无关":
+            return self.random.choice(["", "", "并", "均"])
+        return self.random.choice(["可", "可", "能", "可能", "会", "", "偶可", "明显", "据报道可", "有时可"])
+
+    def on(self, phrase: str, tail: str) -> str:
+        return phrase.replace("{Y}", tail)
+
+    def said(self, text: str, head: Phrase | str, relation: str, tail: Phrase | str) -> Statement:
+        """
+        The statement with a relation from every head to every tail; 禁忌 and 加成 always point at the leaflet's drug.
+        """
+        if not relation:
+            return Statement(text)
+        if relation in ("禁忌", "加成") and head == PROMPT:
+            head, tail = tail, head
+        heads, tails = (side.drugs if isinstance(side, Phrase) else (side,) for side in (head, tail))
+        return Statement(text, tuple((h, relation, t) for h in heads for t in tails))
+
+    def untidy(self, text: str) -> str:
+        """With the numbers and signs of real leaflets."""
+        text = text.replace("均均", "均")
+        if self.random.random() < 0.15:
+            text = self.random.choice(["1.", "2、", "(3)", "④", "5)", "(2)", "一、"]) + text
+        if self.random.random() < 0.3:
+            text = text.translate(str.maketrans(",:;()", ",:;()"))
+        if self.random.random() < 0.1:
+            text += "。"
+        return text
+
+    def sentence(self) -> AnnotatedSentence:
+        """A sentence of the leaflet of a drug drawn anew."""
+        self.drug = self.random.choice(self.leaflets)
+        own = core_name(self.drug)
+        free = [name for name in self.drugs if name not in self.drug and own not in name and name not in own]
+        self.unused = _apart(self.random.sample(free, 24))
+        self.unused_classes = _apart(self.random.sample(self.classes, 8))
+        kinds: list[tuple[Callable[[], Statement], int]] = [
+            (self.agent, 5), (self.passive, 1), (self.together, 3), (self.joint, 3), (self.alone, 3),
+            (self.after_colon, 4), (self.heading, 3), (self.two, 3), (self.exception, 1), (self.conclusion, 2),
+            (self.no_drug, 2), (self.open_direction, 1),
+        ]  # fmt: skip
+        draw = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
+        statement = draw()
+        text = self.untidy(statement.text)
+        names = [self.drug, *re.findall("⟦(.*?)⟧", text)]
+        relations = [[self.drug if end == PROMPT else end for end in (h, t)] + [r] for h, r, t in statement.relations]
+        record = {
+            "text": f"{self.drug}@" + re.sub("[⟦⟧]", "", text),
+            "entities": names,
+            "relations": [[head, relation, tail] for head, tail, relation in relations],
+        }
+        return from_names(record)
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Names of which none lies within another."""
+    return [name for name in names if not any(name != other and name in other for other in names)]
+
+
+def make_grammar(training: list[AnnotatedSentence], seed: int) -> Grammar:
+    """The grammar with the drugs of a training split."""
+    phrases = yaml.safe_load((HERE / "grammar.yaml").read_text(encoding="utf-8"))
+    mentions = sorted({sentence.drug(i) for sentence in training for i in range(1, len(sentence.entities))})
+    leaflets = sorted({sentence.drug(0) for sentence in training})
+    mentions = [
+        name for name in mentions if "@" not in name and 2 <= len(name) <= 14 and not re.search("[,、。;::]", name)
+    ]
+    is_class = re.compile("(药|药物|剂|类|制剂|素类|苷|激素|疫苗|抗生素)$|[类的]|药$")
+    classes = [name for name in mentions if is_class.search(name)]
+    drugs = [name for name in mentions if not is_class.search(name)]
+    return Grammar(phrases, drugs, classes, leaflets, random.Random(seed))
+
+
+def contrast_frames() -> set[str]:
+    """The frames of the contrast sets without their names: no training sentence may be one of them."""
+    frames = yaml.safe_load(CONTRASTS.read_text(encoding="utf-8"))
+    return {_without_names(re.sub("{.}", "⟦⟧", frame.partition("=>")[0])) for each in frames.values() for frame in each}
+
+
+def masked(sentence: AnnotatedSentence) -> str:
+    """The sentence without names, signs and the prompt."""
+    parts, end = [], 0
+    for start, stop in sentence.entities:
+        parts.append(sentence.text[end:start])
+        end = stop
+    return _without_names("⟦⟧".join([*parts, sentence.text[end:]]).partition("@")[2])
+
+
+def _without_names(text: str) -> str:
+    return re.sub(r"[^\w⟦⟧]", "", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sentences", type=int, default=2000, help="sentences by rule")
+    parser.add_argument(
+        "--held_out", type=float, default=0.08, help="share of the training sentences for validation.jsonl"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True, help="directory of train.jsonl and validation.jsonl")
+    arguments = parser.parse_args()
+    shipped = [sentence for _, sentence in read_all(SHIPPED / "train.jsonl", "paper")[0]]
+    documents = [
+        {"place": place, "entities": [], "relations": [{"type": relation} for *_, relation in sentence.relations]}
+        for place, sentence in enumerate(shipped)
+    ]
+    drugs = [sentence.leaflet for sentence in shipped]
+    parts = divide(documents, drugs, {"validation": arguments.held_out}, arguments.seed)
+    training, held_out = ([shipped[d["place"]] for d in parts[name]] for name in ("train", "validation"))
+    grammar = make_grammar(training, arguments.seed)
+    tested = contrast_frames()
+    by_rule: dict[str, AnnotatedSentence] = {}
+    while len(by_rule) < arguments.sentences:
+        sentence = grammar.sentence()
+        if masked(sentence) not in tested:
+            by_rule[sentence.text] = sentence
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name, sentences in {"train": [*training, *by_rule.values()], "validation": held_out}.items():
+        write_sentences(sentences, arguments.output / f"{name}.jsonl", "paper")
+        print(f"{arguments.output / name}.jsonl: {len(sentences)} sentences")
+
+
+if __name__ == "__main__":
+    main()
