@@ -13,6 +13,9 @@ import pytest
 from .conftest import REPOSITORY
 
 
+EXTERNAL = REPOSITORY / "benchmarks" / "external_leaflets.jsonl"
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "rows"),
     [
@@ -27,6 +30,12 @@ from .conftest import REPOSITORY
             f"{REPOSITORY / 'modeling_iser' / 'default_model'} --threads 1 --documents 8",
             ["| span context |", "first pass"],
         ),
+        (
+            "calibration",
+            f"{REPOSITORY / 'modeling_iser' / 'default_model'} {EXTERNAL} --figure reliability.png",
+            ["| external_leaflets | entity |", "| external_leaflets | relation |"],
+        ),
+        ("style", f"{EXTERNAL} {EXTERNAL}", ["external_leaflets.jsonl | 40 | 0.000 | 0.000 |"]),
     ],
 )
 def test_a_table_comes_out(tmp_path: Path, module: str, arguments: str, rows: list[str]) -> None:
@@ -36,6 +45,8 @@ def test_a_table_comes_out(tmp_path: Path, module: str, arguments: str, rows: li
     assert done.returncode == 0, done.stderr[-3000:]
     for row in rows:
         assert row in done.stdout
+    for figure in re.findall(r"--figure (\S+)", arguments):
+        assert (tmp_path / figure).stat().st_size > 5000
     # Every row of a table has as many cells as its head.
     for block in re.findall(r"(?:^\|.*\|\n)+", done.stdout, re.MULTILINE):
         assert len({line.count("|") for line in block.splitlines()}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -121,6 +122,24 @@ def test_the_test_drugs_must_have_leaflets(tmp_path: Path, capsys: pytest.Captur
     build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(tmp_path / "data")]
     assert main(build) == 1
     assert "不存在片" in capsys.readouterr().err
+
+
+def test_a_file_of_drugs_makes_a_further_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, annotations = write_corpus(tmp_path)
+    build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(tmp_path / "data")]
+    assert main(build) == 0
+    test_drugs = (tmp_path / "test_drugs.txt").read_text(encoding="utf-8").splitlines()
+    drug = next(item.leaflet.drug for item in read_corpus(raw, annotations) if item.leaflet.drug not in test_drugs)
+    (tmp_path / "hard_drugs.txt").write_text(f"{drug}\n", encoding="utf-8")
+    assert main(build) == 0
+    written = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "data").glob("*.jsonl")}
+    assert written.keys() == {"train", "test", "hard"}
+    assert drug in written["hard"]
+    assert f'"{drug}@' not in written["train"] + written["test"]
+    capsys.readouterr()
+    (tmp_path / "hard_drugs.txt").write_text(f"{test_drugs[0]}\n", encoding="utf-8")
+    assert main(build) == 1
+    assert f"In two splits: {test_drugs[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -386,7 +405,7 @@ def write_corpus(directory: Path, count: int = 20) -> tuple[Path, Path]:
 
 def test_the_split_goes_by_leaflet_and_keeps_the_proportions(tmp_path: Path) -> None:
     corpus = read_corpus(*write_corpus(tmp_path))
-    splits = split_corpus(corpus, choose_test_drugs(corpus))
+    splits = split_corpus(corpus, {"test": choose_test_drugs(corpus)})
     leaflets = {name: {sentence.leaflet for sentence in part} for name, part in splits.items()}
     assert leaflets["train"].isdisjoint(leaflets["test"])
     assert len(leaflets["test"]) == 8
@@ -513,7 +532,7 @@ def test_kappa_is_that_of_scikit_learn(labels: list[tuple[str, str]]) -> None:
 
 def test_statistics_and_baselines(tmp_path: Path) -> None:
     corpus = read_corpus(*write_corpus(tmp_path))
-    splits = split_corpus(corpus, choose_test_drugs(corpus))
+    splits = split_corpus(corpus, {"test": choose_test_drugs(corpus)})
     table = statistics.statistics(splits)
     relations = sum(len(sentence.relations) for sentence in splits["train"])
     drugs = sum(len(sentence.entities) for sentence in splits["train"])
@@ -561,13 +580,15 @@ class TestShippedCorpus:
         assert len(corpus) >= 150
         assert {item.leaflet.disease for item in corpus} >= {"冠心病", "慢阻肺", "糖尿病", "高血压", "骨质疏松"}
         assert all(item.leaflet.source for item in corpus)
-        splits = split_corpus(corpus, (CORPUS / "test_drugs.txt").read_text(encoding="utf-8").splitlines())
+        files = {path.stem.removesuffix("_drugs"): path for path in CORPUS.glob("*_drugs.txt")}
+        splits = split_corpus(corpus, {name: path.read_text("utf-8").splitlines() for name, path in files.items()})
         assert sum(map(len, splits.values())) >= 800
         counts = {name: statistics.relation_counts(part) for name, part in splits.items()}
         assert counts["train"]["加成"] >= 30
         assert counts["test"]["加成"] >= 10
         drugs = {name: {sentence.leaflet for sentence in part} for name, part in splits.items()}
-        assert drugs["train"].isdisjoint(drugs["test"])
+        for one, other in itertools.combinations(drugs.values(), 2):
+            assert one.isdisjoint(other)
 
     def test_the_guidelines_examples_can_be_read(self) -> None:
         blocks = re.findall(r"```json\n(.*?)```", (CORPUS / "GUIDELINES.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -46,16 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, help="file to write; without it, lines go to standard output")
     command.set_defaults(run=_segment)
 
-    command = commands.add_parser("build", help="raw leaflets and annotations → training and test split")
+    command = commands.add_parser("build", help="raw leaflets and annotations → training and test splits")
     command.add_argument("--raw", type=Path, default=HERE / "raw", help="directory of raw leaflets")
     command.add_argument("--annotations", type=Path, default=HERE / "annotations", help="directory of annotations")
     command.add_argument(
         "--test-drugs",
         type=Path,
         help="the drugs whose leaflets are the test split, one a line; if missing, they are chosen and written "
-        "there (default: test_drugs.txt beside the raw leaflets)",
+        "there (default: test_drugs.txt beside the raw leaflets, where SPLIT_drugs.txt makes further splits)",
     )
-    command.add_argument("--output", type=Path, default=SHIPPED, help="directory of train.jsonl and test.jsonl")
+    command.add_argument("--output", type=Path, default=SHIPPED, help="directory of the splits' .jsonl files")
     command.add_argument("--check", action="store_true", help="write nothing; exit code 1 unless the files are equal")
     command.set_defaults(run=_build)
 
@@ -130,7 +130,7 @@ def _build(options: argparse.Namespace) -> int:
         test_drugs = choose_test_drugs(corpus)
         if not options.check:
             chosen.write_text("".join(f"{drug}\n" for drug in test_drugs), encoding="utf-8", newline="\n")
-    splits = split_corpus(corpus, test_drugs)
+    splits = split_corpus(corpus, {"test": test_drugs, **_further_splits(options.raw.parent)})
     different = 0
     for name, sentences in splits.items():
         path = options.output / f"{name}.jsonl"
@@ -144,6 +144,12 @@ def _build(options: argparse.Namespace) -> int:
             print(f"{path} is not what the leaflets and annotations give.", file=sys.stderr)
             different = 1
     return different
+
+
+def _further_splits(directory: Path) -> dict[str, list[str]]:
+    """Splits held out beside `test`, with the drugs that their files `SPLIT_drugs.txt` name."""
+    files = {path.stem.removesuffix("_drugs"): path for path in sorted(directory.glob("*_drugs.txt"))}
+    return {name: path.read_text(encoding="utf-8").splitlines() for name, path in files.items() if name != "test"}
 
 
 def _convert(options: argparse.Namespace) -> int:

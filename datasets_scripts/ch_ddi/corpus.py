@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,18 +84,28 @@ def _errors(broken: list[BrokenRecord]) -> BrokenRecordError:
     return BrokenRecordError("\n".join(map(str, broken)))
 
 
-def split_corpus(corpus: list[AnnotatedLeaflet], test_drugs: Collection[str]) -> dict[str, list[AnnotatedSentence]]:
+def split_corpus(
+    corpus: list[AnnotatedLeaflet], held_out: Mapping[str, Collection[str]]
+) -> dict[str, list[AnnotatedSentence]]:
     """
-    The sentences of the training and of the test split: the leaflets of the test drugs, and all others.
+    The sentences of every split: the leaflets of its drugs, and for `train` all others.
+
+    Args:
+        held_out: names of the splits beside `train` → their drugs.
 
     Raises:
-        ValueError: for a test drug that has no leaflet.
+        ValueError: for a drug that has no leaflet, or stands in two splits.
     """
-    if missing := sorted(set(test_drugs) - {item.leaflet.drug for item in corpus}):
-        raise ValueError(f"No leaflet for these drugs of the test split: {', '.join(missing)}.")
-    splits: dict[str, list[AnnotatedSentence]] = {"train": [], "test": []}
+    split_of = {drug: name for name, drugs in held_out.items() for drug in drugs}
+    if missing := sorted(split_of.keys() - {item.leaflet.drug for item in corpus}):
+        raise ValueError(f"No leaflet for these drugs of held-out splits: {', '.join(missing)}.")
+    if twice := [
+        drug for drug, name in split_of.items() for other in held_out if name != other and drug in held_out[other]
+    ]:
+        raise ValueError(f"In two splits: {', '.join(twice)}.")
+    splits: dict[str, list[AnnotatedSentence]] = {name: [] for name in ("train", *held_out)}
     for item in corpus:
-        splits["test" if item.leaflet.drug in test_drugs else "train"] += item.sentences
+        splits[split_of.get(item.leaflet.drug, "train")] += item.sentences
     return splits
 
 

@@ -72,12 +72,12 @@ def _further(splits: Splits) -> list[str]:
         f"- Length without the prompt: {sum(lengths) / max(1, len(lengths)):.0f} characters on average, "
         f"at most {max(lengths, default=0)}.",
     ]
-    if {"train", "test"} <= splits.keys():
-        mentions = {name: Counter(s.drug(i) for s in splits[name] for i in range(len(s.entities))) for name in splits}
-        unseen = mentions["test"].keys() - mentions["train"].keys()
+    mentions = {name: Counter(s.drug(i) for s in splits[name] for i in range(len(s.entities))) for name in splits}
+    for name in [name for name in splits if name != "train"] if "train" in splits else []:
+        unseen = mentions[name].keys() - mentions["train"].keys()
         lines.append(
-            f"- {len(unseen)} of the {len(mentions['test'])} different drug strings of the test split, "
-            f"{sum(mentions['test'][drug] for drug in unseen)} of its {mentions['test'].total()} mentions, "
+            f"- {len(unseen)} of the {len(mentions[name])} different drug strings of the split `{name}`, "
+            f"{sum(mentions[name][drug] for drug in unseen)} of its {mentions[name].total()} mentions, "
             "never occur in training."
         )
     return lines

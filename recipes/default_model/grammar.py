@@ -2,8 +2,8 @@
 Sentences by rule: the same few statements about two drugs, said in many ways, with exact annotations.
 
 A corpus shows each name in few sentences, so that a model may learn what a drug usually does in place of what the
-sentence says. Here names are drawn at random: who acts on whom, negation, lists, headings, exceptions and hedges are all
-there is to go by.
+sentence says. Here names are drawn at random: who acts on whom, negation, lists, headings, exceptions and hedges are
+all there is to go by.
 
     python recipes/default_model/grammar.py --output runs/leaflets
 
