@@ -1,11 +1,11 @@
 """
 How often a checkpoint's scores are right: expected calibration error and reliability of each file.
 
-    python -m benchmarks.calibration CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl benchmarks/external_leaflets.jsonl \
-        [--figure reliability.png] [--uncalibrated]
+    python -m benchmarks.calibration CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl \
+        benchmarks/external_leaflets.jsonl [--figure reliability.png] [--uncalibrated]
 
-The expected calibration error is the mean distance between score and share of right findings over ten bins of equal width,
-weighted by findings. Relations count from the checkpoint's threshold up.
+The expected calibration error is the mean distance between score and share of right findings over ten bins of equal
+width, weighted by findings. Relations count from the checkpoint's threshold up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ HIGH = 0.9
 def table(findings: Mapping[str, Mapping[str, Findings]]) -> str:
     """A row for each file and kind of finding: how many, how sure on average, how often right, and the error."""
     lines = [
-        f"| sentences | findings | number | mean score | right | expected calibration error | of score ≥ {HIGH}: right |",
+        "| sentences | findings | number | mean score | right | expected calibration error "
+        f"| of score ≥ {HIGH}: right |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, by_kind in findings.items():

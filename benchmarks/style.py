@@ -1,11 +1,11 @@
 """
 How near a corpus' sentences are to other text of their kind.
 
-    python -m benchmarks.style REFERENCE.jsonl datasets_scripts/ch_ddi/data/train.jsonl datasets_scripts/ch_ddi/data/test.jsonl
+    python -m benchmarks.style REFERENCE.jsonl datasets_scripts/ch_ddi/data/train.jsonl OTHER.jsonl
 
-Every file holds JSON lines with a `text`; what stands before `@` does not count. Distances are 1 − cosine of TF-IDF vectors of
-character 1- to 3-grams whose document frequencies come from all files together: of the files' mean vectors, and of each
-reference sentence to the nearest sentence of the file, on average.
+Every file holds JSON lines with a `text`; what stands before `@` does not count. Distances are 1 − cosine of TF-IDF
+vectors of character 1- to 3-grams whose document frequencies come from all files together: of the files' mean vectors,
+and of each reference sentence to the nearest sentence of the file, on average.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 
 def distances(reference: Sequence[str], corpora: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
     """
-    For each corpus the distance of its mean from the reference's, and the mean distance from a reference sentence to its
-    nearest sentence. The latter is of as many sentences as the smallest corpus has, evenly spread, for larger corpora
-    have nearer ones.
+    For each corpus the distance of its mean from the reference's, and the mean distance from a reference sentence to
+    its nearest sentence. The latter is of as many sentences as the smallest corpus has, evenly spread, for larger
+    corpora have nearer ones.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
