@@ -49,7 +49,6 @@ from datasets_scripts.subsets import (
 )
 from modeling_iser import (
     VARIANTS,
-    IserCollator,
     IserConfig,
     IserForJointExtraction,
     JointExtractionPipeline,
@@ -639,21 +638,17 @@ def _rows(labels: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:
     return [(row, list(old).index(label)) for row, label in enumerate(labels) if label in old]
 
 
-# The first pass has a small task of its own and learns it best at several times the rate of the other new layers.
-FIRST_PASS_RATE = 5.0
-
-
 def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay; the new layers may learn at a rate of their own."""
     new_rate = settings.new_layers_learning_rate or settings.learning_rate
+    pretrained = {id(parameter) for parameter in model.text_encoder.parameters()}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not name.startswith(settings.train_only or ""):
             parameter.requires_grad_(False)
             continue
-        rate = settings.learning_rate if name.startswith("iser.encoder.") else new_rate
-        if name.startswith("first_pass."):
-            rate *= FIRST_PASS_RATE
+        rate = settings.learning_rate if id(parameter) in pretrained else new_rate
+        rate *= next((factor for start, factor in model.learning_rate_factors.items() if name.startswith(start)), 1.0)
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     if not groups:
@@ -846,8 +841,8 @@ def _run_epochs(
     checkpoints: Checkpoints,
     progress: Progress,
 ) -> None:
-    collator = IserCollator(
-        bare_model.tokenizer, bare_model.config, settings.negative_spans, settings.negative_pairs, settings.seed
+    collator = bare_model.collator(
+        negative_spans=settings.negative_spans, negative_pairs=settings.negative_pairs, seed=settings.seed
     )
     if settings.mention_replacement:
         max_tokens = max_sentence_tokens(bare_model.tokenizer, bare_model.config)
@@ -912,9 +907,9 @@ def _run_epochs(
             bar.update()
             if progress.step % 10 == 0:
                 losses = {
-                    "loss": output.loss.item(),
-                    "entity_loss": output.entity_loss.item(),
-                    "relation_loss": output.relation_loss.item(),
+                    name: value.item()
+                    for name, value in output.items()
+                    if name == "loss" or (name.endswith("_loss") and value is not None)
                 }
                 bar.set_postfix(loss=f"{losses['loss']:.3f}")
                 accelerator.log({**losses, "learning_rate": optimizer.param_groups[0]["lr"]}, step=progress.step)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .configuration_iser import IserConfig
+from .configuration_iser import IserConfig, JointExtractionConfig
 
 
-def model_card(config: IserConfig, sections: str = "") -> str:
+def model_card(config: JointExtractionConfig, sections: str = "") -> str:
     """
     Model card (README.md with the Hub's YAML head) of a checkpoint.
 
@@ -13,6 +13,23 @@ def model_card(config: IserConfig, sections: str = "") -> str:
         config: the checkpoint's configuration.
         sections: further Markdown, such as data, settings and scores of the training.
     """
+    if isinstance(config, IserConfig):
+        title = "ISER: joint entity and relation extraction"
+        system = (
+            "Span-based joint extraction with an interactive fusion representation and semantic enhancement "
+            "attention.\n\n"
+            f"- Fusion `{config.fusion}`, span context `{config.span_context}`, relation context "
+            f"`{config.relation_context}`"
+        )
+    else:
+        title = f"{config.model_type}: joint entity and relation extraction"
+        system = f"- System `{config.model_type}`"
+    scores = (
+        "it makes mistakes and its scores are not calibrated probabilities."
+        if config.calibration is None
+        else "it makes mistakes. Its scores say how often such findings were right in its validation documents, and "
+        "less of other text."
+    )
     return f"""---
 library_name: transformers
 pipeline_tag: token-classification
@@ -23,15 +40,13 @@ tags:
 - named-entity-recognition
 ---
 
-# ISER: joint entity and relation extraction
+# {title}
 
-Span-based joint extraction with an interactive fusion representation and semantic enhancement attention.
-
+{system}
 - Encoder: `{config.encoder_config.model_type}`, hidden size {config.hidden_size}
 - Entity types: {", ".join(config.entity_types)}
 - Relation types: {", ".join(config.relation_types)}
-- Candidate spans: up to {config.max_span_width} words
-- Fusion `{config.fusion}`, span context `{config.span_context}`, relation context `{config.relation_context}`
+- Entities of up to {config.max_span_width} words
 
 ## Use
 
@@ -47,6 +62,5 @@ extractor("A text.")
 {sections}
 ## Limits
 
-The model finds what resembles its training data; it makes mistakes and its scores are not calibrated
-probabilities. It is a research tool and **not for clinical decisions**.
+The model finds what resembles its training data; {scores} It is a research tool and **not for clinical decisions**.
 """

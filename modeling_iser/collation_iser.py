@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .configuration_iser import IserConfig
+from .configuration_iser import JointExtractionConfig
 from .text_iser import split_windows
 
 
@@ -134,13 +134,13 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[
     return ids[:first], ids[last:]
 
 
-def max_sentence_tokens(tokenizer: PreTrainedTokenizerBase, config: IserConfig) -> int:
+def max_sentence_tokens(tokenizer: PreTrainedTokenizerBase, config: JointExtractionConfig) -> int:
     """Most subword tokens of a sentence, without special tokens."""
     return config.max_position_embeddings - sum(map(len, special_tokens(tokenizer)))
 
 
 def prepare_sentences(
-    documents: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, config: IserConfig
+    documents: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, config: JointExtractionConfig
 ) -> tuple[list[Sentence], PreparationReport]:
     """
     Documents → sentences for training, with what had to be left out.
@@ -195,7 +195,7 @@ def _words(tokens: Sequence[str], start: int, end: int, most: int = 8) -> str:
 
 
 def _labels(
-    document: Mapping[str, Any], config: IserConfig, report: PreparationReport
+    document: Mapping[str, Any], config: JointExtractionConfig, report: PreparationReport
 ) -> tuple[dict[tuple[int, int], int], dict[tuple[tuple[int, int], tuple[int, int]], set[int]]]:
     """Entities and relations of a document as labels; what the model cannot find goes into the report."""
     name, length = document["id"], len(document["tokens"])
@@ -333,19 +333,17 @@ class MentionReplacement:
 
 
 @dataclass
-class IserCollator:
+class TrainingCollator:
     """
-    Sentences → a training batch, with negative samples drawn as in SpERT (paper section 3).
+    Sentences → a training batch; the labels and samples are the subclass's.
 
-    Negative spans are drawn among all candidate spans that are no entity; negative pairs among the ordered
-    pairs of gold entities that stand in no relation. The draw depends on the seed, the epoch and the
-    sentence alone, not on the batch, the process or the order of the data.
+    All draws depend on the seed, the epoch and the sentence alone, not on the batch, the process or the order of the
+    data.
 
     Args:
         tokenizer: gives the special and padding tokens.
-        config: gives the width limit and the number of relation types.
-        negative_spans: most negative spans of a sentence, at least 1. A model with a first pass learns from others,
-            those that pass it.
+        config: gives the labels and the width limit.
+        negative_spans: most negative spans of a sentence, at least 1, for systems that draw them.
         negative_pairs: most negative pairs of a sentence.
         seed: seed of the draw.
         epoch: set it before each epoch, so that every epoch draws anew.
@@ -353,7 +351,7 @@ class IserCollator:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    config: IserConfig
+    config: JointExtractionConfig
     negative_spans: int = 100
     negative_pairs: int = 100
     seed: int = 0
@@ -368,14 +366,35 @@ class IserCollator:
             )
 
     def __call__(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
-        """
-        Returns:
-            The tensors of `encode_sentences` and, flat over the batch, `span_sentence`, `span_start`,
-            `span_end`, `entity_labels`, shape `(num_spans,)`; `pair_head`, `pair_tail` (indices of spans),
-            shape `(num_pairs,)`; `relation_labels`, shape `(num_pairs, num_relation_types)`.
-        """
+        """The tensors of `encode_sentences`, and those of `labels`."""
         if self.replacement is not None:
             sentences = [self.replacement(sentence, self._random(sentence, "mentions")) for sentence in sentences]
+        tokens = encode_sentences([sentence.word_tokens for sentence in sentences], self.tokenizer)
+        return {**tokens, **self.labels(sentences)}
+
+    def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
+        """What the system learns from."""
+        raise NotImplementedError
+
+    def _random(self, sentence: Sentence, what: str) -> random.Random:
+        tokens = [token for word in sentence.word_tokens for token in word]
+        return random.Random(f"{self.seed} {self.epoch} {sentence.document_id} {tokens[:8]} {what}")
+
+
+class IserCollator(TrainingCollator):
+    """
+    Negative samples are drawn as in SpERT (paper section 3): spans among all candidates that are no entity, pairs among
+    the ordered pairs of gold entities that stand in no relation. A model with a first pass learns from other spans,
+    those that pass it.
+    """
+
+    def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
+        """
+        Returns:
+            Flat over the batch, `span_sentence`, `span_start`, `span_end`, `entity_labels`, shape `(num_spans,)`;
+            `pair_head`, `pair_tail` (indices of spans), shape `(num_pairs,)`; `relation_labels`, shape `(num_pairs,
+            num_relation_types)`.
+        """
         spans: list[tuple[int, int, int, int]] = []
         pairs: list[tuple[int, int]] = []
         labels: list[set[int]] = []
@@ -397,7 +416,6 @@ class IserCollator:
         for pair, types in enumerate(labels):
             relation_labels[pair, sorted(types)] = 1.0
         return {
-            **encode_sentences([sentence.word_tokens for sentence in sentences], self.tokenizer),
             "span_sentence": span_tensor[:, 0],
             "span_start": span_tensor[:, 1],
             "span_end": span_tensor[:, 2],
@@ -406,10 +424,6 @@ class IserCollator:
             "pair_tail": pair_tensor[:, 1],
             "relation_labels": relation_labels,
         }
-
-    def _random(self, sentence: Sentence, what: str) -> random.Random:
-        tokens = [token for word in sentence.word_tokens for token in word]
-        return random.Random(f"{self.seed} {self.epoch} {sentence.document_id} {tokens[:8]} {what}")
 
     def _negative_spans(self, sentence: Sentence) -> list[tuple[int, int]]:
         length, widest = len(sentence.word_tokens), self.config.max_span_width

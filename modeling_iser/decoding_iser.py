@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .calibration_iser import Calibration
-from .configuration_iser import IserConfig
+from .configuration_iser import JointExtractionConfig
 from .spans_iser import Spans
 
 
@@ -42,7 +42,7 @@ def decode_sentences(
     pair_head: Tensor,
     pair_tail: Tensor,
     relation_logits: Tensor,
-    config: IserConfig,
+    config: JointExtractionConfig,
     relation_threshold: float,
 ) -> list[dict[str, list[dict[str, Any]]]]:
     """
@@ -84,7 +84,7 @@ def decode_sentences(
 
 
 def relation_scores(
-    relation_logits: Tensor, spans: Spans, pair_head: Tensor, pair_tail: Tensor, config: IserConfig
+    relation_logits: Tensor, spans: Spans, pair_head: Tensor, pair_tail: Tensor, config: JointExtractionConfig
 ) -> Tensor:
     """
     Scores of the relations (Eq. 14), shape `(num_pairs, num_relation_types)`. Of a symmetric relation the mean of both

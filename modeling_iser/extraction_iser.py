@@ -21,13 +21,12 @@ from .text_iser import check_unicode, split_windows, split_words, window_territo
 _MAX_PAIRS_PER_CHUNK = 2**14
 
 
-class SpanExtractor:
+class Extractor:
     """
-    Extracts by scoring spans, and then the pairs of those that are entities; what computes the scores is up to the
-    subclass.
+    Extracts from texts of any length; what is found in a batch of sentences is up to the subclass.
 
     Attributes:
-        config: the checkpoint's [`IserConfig`].
+        config: the checkpoint's [`JointExtractionConfig`].
         name_or_path: the checkpoint's directory or name, where the tokenizer is.
         device: where the scores are computed.
     """
@@ -37,26 +36,25 @@ class SpanExtractor:
     device: Any
     _tokenizer: PreTrainedTokenizerBase | None = None
 
-    # -------------------------------------------------------------------------- what there is to compute
+    def extract_batch(
+        self,
+        sentences: list[list[list[int]]],
+        entity_threshold: float,
+        relation_threshold: float,
+        exact: bool = False,
+        given: list[list[tuple[int, int, str]]] | None = None,
+    ) -> list[dict[str, list[dict[str, Any]]]]:
+        """
+        Entities and relations of sentences that go through the model at once.
 
-    def read_batch(self, batch: dict[str, Tensor]) -> Any:
-        """What the other steps need to know of a batch from `encode_sentences`."""
-        raise NotImplementedError
+        Args:
+            sentences: subword token ids of the words of each sentence.
+            entity_threshold, relation_threshold, exact: see `extract`.
+            given: for each sentence the entities to relate, `(start, end, type)`, in place of those that are found.
 
-    def promising_spans(self, states: Any, exact: bool) -> Spans:
-        """The spans to score: those that pass the first pass, or, where there is none or `exact`, all candidates."""
-        raise NotImplementedError
-
-    def span_features(self, states: Any, spans: Spans) -> Any:
-        """What entity and relation scores both need of the spans."""
-        raise NotImplementedError
-
-    def score_spans(self, states: Any, spans: Spans, features: Any) -> Tensor:
-        """Entity logits, shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity"."""
-        raise NotImplementedError
-
-    def score_pairs(self, states: Any, spans: Spans, features: Any, head: Tensor, tail: Tensor) -> Tensor:
-        """Relation logits of pairs of spans, given as indices, shape `(num_pairs, num_relation_types)`."""
+        Returns:
+            For each sentence `{"entities", "relations"}`, with scores.
+        """
         raise NotImplementedError
 
     # --------------------------------------------------------------------------------------- extraction
@@ -68,7 +66,7 @@ class SpanExtractor:
             if not self.name_or_path:
                 raise ValueError(
                     "This model was built from a configuration alone and has no tokenizer. Set `model.tokenizer`, or "
-                    "start with `IserForJointExtraction.from_encoder` or `from_pretrained`."
+                    "start with `from_encoder` or `from_pretrained`."
                 )
             self._tokenizer = mark_word_starts(
                 # With the configuration in hand, transformers does not ask whether it may run the checkpoint's code.
@@ -159,7 +157,7 @@ class SpanExtractor:
                 within = [
                     _within(given[i], len(prompt_words[i]), *window) for i, window in map(pieces.__getitem__, batch)
                 ]
-            extracted = self._extract_batch(sentences, entity_threshold, relation_threshold, exact, within)
+            extracted = self.extract_batch(sentences, entity_threshold, relation_threshold, exact, within)
             results.update(zip(batch, extracted, strict=True))
         documents, piece = [], 0
         for index, ((text, words), ranges) in enumerate(zip(texts_and_words, windows, strict=True)):
@@ -174,13 +172,40 @@ class SpanExtractor:
             documents.append({"id": str(index), "text": prompts[index] + text, "tokens": before + words, **found})
         return documents
 
-    def _extract_batch(
+
+class SpanExtractor(Extractor):
+    """
+    Extracts by scoring spans, and then the pairs of those that are entities; what computes the scores is up to the
+    subclass.
+    """
+
+    def read_batch(self, batch: dict[str, Tensor]) -> Any:
+        """What the other steps need to know of a batch from `encode_sentences`."""
+        raise NotImplementedError
+
+    def promising_spans(self, states: Any, exact: bool) -> Spans:
+        """The spans to score: those that pass the first pass, or, where there is none or `exact`, all candidates."""
+        raise NotImplementedError
+
+    def span_features(self, states: Any, spans: Spans) -> Any:
+        """What entity and relation scores both need of the spans."""
+        raise NotImplementedError
+
+    def score_spans(self, states: Any, spans: Spans, features: Any) -> Tensor:
+        """Entity logits, shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity"."""
+        raise NotImplementedError
+
+    def score_pairs(self, states: Any, spans: Spans, features: Any, head: Tensor, tail: Tensor) -> Tensor:
+        """Relation logits of pairs of spans, given as indices, shape `(num_pairs, num_relation_types)`."""
+        raise NotImplementedError
+
+    def extract_batch(
         self,
         sentences: list[list[list[int]]],
         entity_threshold: float,
         relation_threshold: float,
-        exact: bool,
-        given: list[list[tuple[int, int, str]]] | None,
+        exact: bool = False,
+        given: list[list[tuple[int, int, str]]] | None = None,
     ) -> list[dict[str, list[dict[str, Any]]]]:
         states = self.read_batch(encode_sentences(sentences, self.tokenizer))
         if given is None:

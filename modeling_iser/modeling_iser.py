@@ -1,31 +1,26 @@
-"""The ISER model: encoder and fusion, the two classifiers, the loss and extraction."""
+"""The ISER model: encoder and fusion, the two classifiers and the loss."""
 
 from __future__ import annotations
 
-import inspect
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers import initialization as init
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from .card_iser import model_card
+from .collation_iser import IserCollator
 from .configuration_iser import IserConfig
 from .decoding_iser import choose_entities
 from .extraction_iser import SpanExtractor
 from .first_pass_iser import FirstPass, passing
 from .layers_iser import WordStates, build_fusion, build_relation_context
+from .modeling_base_iser import JointExtractionModel, init_weights, new_encoder, pool_words
 from .span_context_iser import build_span_context
-from .spans_iser import RangeMax, Spans, enumerate_spans, ordered_pairs, places_in_grid, spans_of_grid
+from .spans_iser import Spans, enumerate_spans, ordered_pairs, places_in_grid, spans_of_grid
 
-
-logger = logging.getLogger(__name__)
 
 # The first pass shares no weight with the rest, and Adam takes no notice of a loss's scale; but the norm to which all
 # gradients are clipped does, and at the beginning the first pass would make up most of it.
@@ -105,16 +100,7 @@ class IserPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=self.config.initializer_range)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, (nn.LSTM, nn.GRU)):
-            bound = module.hidden_size**-0.5
-            for parameter in module.parameters():
-                init.uniform_(parameter, -bound, bound)
+        init_weights(module, self.config.initializer_range)
 
 
 class IserModel(IserPreTrainedModel):
@@ -122,7 +108,7 @@ class IserModel(IserPreTrainedModel):
 
     def __init__(self, config: IserConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder_config, **_without_pooler(config.encoder_config))
+        self.encoder = new_encoder(config)
         self.fusion = build_fusion(config)
         self.post_init()
 
@@ -153,11 +139,7 @@ class IserModel(IserPreTrainedModel):
             return_dict: accepted for compatibility; the output is always a `ModelOutput`.
         """
         tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        batch_size, longest = word_token_start.shape
-        sentence = torch.arange(batch_size, device=tokens.device).repeat_interleave(longest)
-        words = Spans(sentence, word_token_start.flatten(), word_token_end.flatten())
-        pooled = RangeMax(tokens)(words)
-        encoder_states = pooled.view(batch_size, longest, -1)
+        encoder_states = pool_words(tokens, word_token_start, word_token_end)
         fused, entity_attention, relation_attention = self.fusion(encoder_states, num_words)
         return IserModelOutput(
             encoder_word_states=encoder_states,
@@ -168,8 +150,14 @@ class IserModel(IserPreTrainedModel):
         )
 
 
-class IserForJointExtraction(SpanExtractor, IserPreTrainedModel):
+class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrainedModel):
     """ISER with the entity classifier (paper 3.5), the relation classifier (3.6) and the loss (3.7)."""
+
+    config: IserConfig
+    config_class = IserConfig
+    collator_class = IserCollator
+    # The first pass has a small task of its own and learns it best at several times the rate of the other new layers.
+    learning_rate_factors: ClassVar[Mapping[str, float]] = {"first_pass.": 5.0}
 
     def __init__(self, config: IserConfig) -> None:
         super().__init__(config)
@@ -186,67 +174,12 @@ class IserForJointExtraction(SpanExtractor, IserPreTrainedModel):
         self.relation_classifier = nn.Linear(2 * span_size + size, num_relation_types) if num_relation_types else None
         self.post_init()
 
-    # ---------------------------------------------------------------- starting, loading and saving
+    @property
+    def text_encoder(self) -> Any:
+        return self.iser.encoder
 
-    @classmethod
-    def from_encoder(
-        cls,
-        encoder: str | Path,
-        entity_types: Sequence[str],
-        relation_types: Sequence[str],
-        pretrained: bool = True,
-        **config_fields: Any,
-    ) -> IserForJointExtraction:
-        """
-        A new model on top of a pretrained encoder, ready to be trained.
-
-        Args:
-            encoder: name on the Hub or directory of any `AutoModel` encoder with its tokenizer.
-            entity_types: names of the entity types.
-            relation_types: names of the relation types.
-            pretrained: `False` starts from random weights; only configuration and tokenizer are read.
-            config_fields: further fields of [`IserConfig`].
-        """
-        encoder_config = AutoConfig.from_pretrained(encoder)
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        if Path(encoder).is_dir():  # A checkpoint says nothing of the machine it was made on.
-            encoder_config._name_or_path = ""
-        config_fields.setdefault("max_tokens", None)
-        config = IserConfig(
-            encoder_config=encoder_config,
-            entity_types=entity_types,
-            relation_types=relation_types,
-            **config_fields,
-        )
-        model = cls(config)
-        if pretrained:
-            model.iser.encoder = AutoModel.from_pretrained(
-                encoder, dtype=torch.float32, **_without_pooler(encoder_config)
-            )
-        if config.max_tokens is None:
-            config.max_tokens = min(_position_limit(model.iser.encoder), tokenizer.model_max_length)
-        model.tokenizer = tokenizer
-        return model
-
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """
-        Save a complete checkpoint: configuration, safetensors, tokenizer, code, task and model card.
-
-        A model card that lies in the directory, or came with the checkpoint, is kept.
-        """
-        # The code of every imported module travels with the checkpoint, the pipeline's too.
-        from .pipeline_iser import JointExtractionPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, *args, **kwargs)
-        try:
-            self.tokenizer.save_pretrained(save_directory)
-        except ValueError as error:
-            logger.warning("The checkpoint %s is saved without a tokenizer. %s", save_directory, error)
-        card = Path(save_directory) / "README.md"
-        if not card.exists():
-            origin = Path(self.name_or_path, "README.md") if self.name_or_path else None
-            text = origin.read_text(encoding="utf-8") if origin and origin.is_file() else model_card(self.config)
-            card.write_text(text, encoding="utf-8")
+    def replace_text_encoder(self, encoder: Any) -> None:
+        self.iser.encoder = encoder
 
     # ---------------------------------------------------------------------------- scores and loss
 
@@ -378,15 +311,6 @@ class IserForJointExtraction(SpanExtractor, IserPreTrainedModel):
 
     # --------------------------------------------------------------------------------- extraction
 
-    def extract(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """See [`SpanExtractor.extract`]; without dropout, whatever mode the model is in."""
-        was_training = self.training
-        self.eval()
-        try:
-            return super().extract(*args, **kwargs)
-        finally:
-            self.train(was_training)
-
     def read_batch(self, batch: dict[str, Tensor]) -> WordStates:
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         return word_states(self.iser(**batch), batch["num_words"])
@@ -402,22 +326,6 @@ def word_states(encoded: IserModelOutput, num_words: Tensor) -> WordStates:
     """The output of [`IserModel`] as what span and pair features are read from."""
     encoder, fused, cls = encoded.to_tuple()[:3]
     return WordStates(encoder, fused, cls, num_words)
-
-
-def _without_pooler(encoder_config: Any) -> dict[str, bool]:
-    """The argument that leaves out an encoder's pooler, which ISER has no use for, where it knows one."""
-    encoder_class: Any = AutoModel._model_mapping[type(encoder_config)]
-    knows = "add_pooling_layer" in inspect.signature(encoder_class).parameters
-    return {"add_pooling_layer": False} if knows else {}
-
-
-def _position_limit(encoder: nn.Module) -> int:
-    """Most tokens the encoder has positions for; some (RoBERTa) count theirs from behind the padding id."""
-    limit = getattr(encoder.config, "max_position_embeddings", None) or 512
-    for name, module in encoder.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return limit - module.padding_idx - 1
-    return limit
 
 
 __all__ = ["IserForJointExtraction", "IserModel", "IserModelOutput", "IserOutput", "IserPreTrainedModel"]

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 import train
-from modeling_iser import IserForJointExtraction
+from modeling_iser import IserCollator, IserForJointExtraction
 
 from .conftest import DOCUMENTS, REPOSITORY, shared
 
@@ -410,7 +410,7 @@ def test_conll04_itself(tmp_path: Path) -> None:
     sentences, report = train.prepare_sentences(documents, model.tokenizer, model.config)
     assert len(report.wide_entities) == 2
     assert "(13 words)" in report.summary()
-    collator = train.IserCollator(model.tokenizer, model.config)
+    collator = IserCollator(model.tokenizer, model.config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     losses = []
     model.train()

@@ -119,6 +119,12 @@ class Grammar:
                 f"{members.text}及其他{mention(kind)}",
             ]
         )
+        if len(members.drugs) == 1 and self.random.random() < 0.2:
+            # What a class only describes it does not take part in.
+            (name,) = members.drugs
+            described = [f"{mention(name)}(一种{mention(kind)})", f"{mention(kind)}{mention(name)}"]
+            described += [f"{mention(name)}属{mention(kind)},", f"{mention(name)}是{mention(kind)},"]
+            return Phrase(self.random.choice(described), (name,))
         return Phrase(text, (kind, *members.drugs))
 
     def several(self, count: int, end: bool = True) -> Phrase:
@@ -152,6 +158,34 @@ class Grammar:
         subject = self.random.choice([self.this(), self.this(), self.this(), ""])
         return self.said(f"{subject}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
 
+    def between(self) -> Statement:
+        """One drug acts on another, and the leaflet's drug has no part in it."""
+        relation, phrase = self.effect()
+        first, second = self.some(), self.one()
+        if self.random.random() < 0.6:
+            kind = self.unused_classes.pop()
+            first = Phrase(mention(kind), (kind,))
+        text = f"{first.text}{self.hedge(relation)}{self.on(phrase, second.text)}"
+        return Statement(text, tuple((head, relation, tail) for head in first.drugs for tail in second.drugs))
+
+    def mutual(self) -> Statement:
+        """The levels of both change: a relation in either direction."""
+        other = self.one()
+        relation = self.random.choice(["促进", "抑制"])
+        before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
+        both = self.said(f"{before},{self.pick(f'mutual {relation}')}", other, relation, PROMPT)
+        return Statement(both.text, (*both.relations, *((tail, kind, head) for head, kind, tail in both.relations)))
+
+    def with_reason(self) -> Statement:
+        """The reason comes first: 因可加重心脏毒性,本品与X同用时应减量."""
+        other = self.some()
+        reason = self.pick("reason")
+        if self.random.random() < 0.5:
+            outcome = self.pick("forbidden").replace("{X}", other.text).replace("{P}", self.this())
+            return self.said(f"{reason},{outcome}", other, "禁忌", PROMPT)
+        before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
+        return self.said(f"{reason},{before},{self.pick('relevant')}", other, "协同", PROMPT)
+
     def passive(self) -> Statement:
         """The object comes first: Y的代谢可被X抑制."""
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关"])
@@ -165,19 +199,23 @@ class Grammar:
         """Combined, one of them changes: 与X合用,后者血药浓度升高."""
         relation, phrase = self.change()
         other = self.one()
-        before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
+        template = self.pick("combined")
+        before = template.replace("{X}", other.text).replace("{P}", self.this())
         if self.random.random() < 0.5:
-            return self.said(
-                f"{before},{self.random.choice(['本品', '本品的', '本药'])}{phrase}", other, relation, PROMPT
-            )
-        latter = self.random.choice(["后者", "后者的", "后者"])
-        # 前者 and 后者 are the drugs in the order in which they are named.
-        return self.said(f"{before},{latter}{phrase}", PROMPT, relation, other)
+            own = self.random.choice(["本品", "本品的", "本药"])
+            return self.said(f"{before},{own}{phrase}", other, relation, PROMPT)
+        # 前者 and 后者 are the drugs in the order in which they are named; 本品 that is not named is the first.
+        first_is_other = "{P}" in template and template.index("{X}") < template.index("{P}")
+        former = "{P}" in template and self.random.random() < 0.3
+        word = self.random.choice(["前者", "前者的"] if former else ["后者", "后者", "后者的"])
+        if former == first_is_other:
+            return self.said(f"{before},{word}{phrase}", PROMPT, relation, other)
+        return self.said(f"{before},{word}{phrase}", other, relation, PROMPT)
 
     def joint(self) -> Statement:
         """Combined, nobody acts: 与X合用,出血风险增加."""
         other = self.some()
-        relation = self.random.choice(["协同", "无关", "加成", "禁忌", "禁忌", "", "", "无关"])
+        relation = self.random.choice(["协同", "协同", "拮抗", "无关", "无关", "加成", "禁忌", "禁忌", "", ""])
         if relation == "禁忌":
             return self.said(
                 self.pick("forbidden").replace("{X}", other.text).replace("{P}", self.this()), other, relation, PROMPT
@@ -271,6 +309,38 @@ class Grammar:
         joined = self.random.choice([",而", ",但", ",", ",同时", ";", ",却"]).join(parts)
         return Statement(joined, tuple(relations))
 
+    def two_in_short(self) -> Statement:
+        """Two clauses that share their words: X可增强本品的作用,Y则不然; X增强而Y减弱本品的作用."""
+        first, second = self.one(), self.one()
+        relation = self.random.choice(["促进", "抑制", "协同", "拮抗"])
+        shape = self.random.random()
+        if shape < 0.3:
+            clause = f"{first.text}{self.hedge(relation)}{self.on(self.pick(f'effect {relation}'), '本品')}"
+            otherwise = self.random.choice(["则不", "却不然", "则无此作用", "没有这种影响", "则不会"])
+            text = f"{clause},{second.text}{otherwise}"
+            relations = ((first.drugs[0], relation, PROMPT), (second.drugs[0], "无关", PROMPT))
+        elif shape < 0.6:
+            subject = self.random.choice(["本品的血药浓度", "本品的浓度", "本品的暴露量"])
+            verbs = {"促进": ["使之升高", "可使其增加", "则使其上升"], "抑制": ["使之降低", "可使其下降", "则使其减少"]}
+            relation = self.random.choice(["促进", "抑制"])
+            unchanged = self.random.choice([f"不改变{subject}", f"对{subject}没有影响", f"未改变{subject}"])
+            text = f"{first.text}{unchanged},{second.text}{self.random.choice(verbs[relation])}"
+            relations = ((first.drugs[0], "无关", PROMPT), (second.drugs[0], relation, PROMPT))
+        else:
+            pairs = [("加强", "协同", "削弱", "拮抗", "的疗效"), ("提高", "促进", "降低", "抑制", "的血药浓度")]
+            up, up_label, down, down_label, what = self.random.choice(pairs)
+            ends = [(up, up_label), (down, down_label)]
+            self.random.shuffle(ends)
+            (verb, label), (other_verb, other_label) = ends
+            if self.random.random() < 0.5:
+                text = f"{first.text}{verb}而{second.text}{other_verb}{self.this()}{what}"
+                relations = ((first.drugs[0], label, PROMPT), (second.drugs[0], other_label, PROMPT))
+            else:
+                middle = self.random.choice([",", ",而", ",但"])
+                text = f"{self.this()}{verb}{first.text}{what}{middle}{other_verb}{second.text}{what}"
+                relations = ((PROMPT, label, first.drugs[0]), (PROMPT, other_label, second.drugs[0]))
+        return Statement(text, relations)
+
     def exception(self) -> Statement:
         """除X外,其他K可增强本品作用: of the class alone."""
         excepted = self.one() if self.random.random() < 0.7 else self.several(2, end=False)
@@ -354,7 +424,7 @@ class Grammar:
     def hedge(self, relation: str) -> str:
         """A modal verb, which changes nothing; none before a negation."""
         if relation == "无关":
-            return self.random.choice(["", "", "并", "均"])
+            return self.random.choice(["", "", "并", "均", "一般", "似"])
         return self.random.choice(["可", "可", "能", "可能", "会", "", "偶可", "明显", "据报道可", "有时可"])
 
     def on(self, phrase: str, tail: str) -> str:
@@ -374,6 +444,12 @@ class Grammar:
     def untidy(self, text: str) -> str:
         """With the numbers and signs of real leaflets."""
         text = text.replace("均均", "均")
+        if self.random.random() < 0.12:
+            text = self.pick("before") + text
+        if self.random.random() < 0.05:
+            text = re.sub("⟦(.*?)⟧", r"【⟦\1⟧】", text, count=1)
+        if self.random.random() < 0.05:
+            text = re.sub("⟦(.*?)⟧", r" ⟦\1⟧ ", text)
         if self.random.random() < 0.15:
             text = self.random.choice(["1.", "2、", "(3)", "④", "5)", "(2)", "一、"]) + text
         if self.random.random() < 0.3:
@@ -382,17 +458,44 @@ class Grammar:
             text += "。"
         return text
 
+    def doubt(self) -> Statement:
+        """Nothing is ruled out: 不排除X升高本品浓度的可能."""
+        relation = self.random.choice(["促进", "抑制", "协同", "拮抗"])
+        other, phrase = self.one(), self.pick(f"effect {relation}")
+        if self.random.random() < 0.6:
+            head, tail = other, PROMPT
+            clause = f"{other.text}{self.on(phrase, self.this())}"
+        else:
+            head, tail = PROMPT, other
+            clause = f"{self.this()}{self.on(phrase, other.text)}"
+        frame = self.pick("doubt")
+        return self.said(frame.replace("{…}", clause), head, relation, tail)
+
+    def new_drug(self) -> str:
+        """A drug with salt and dosage form, as leaflets name it: 盐酸…片."""
+        while True:
+            name = self.random.choice(self.drugs)
+            acid = self.random.choice(["", "", "", "盐酸", "硫酸", "马来酸", "酒石酸", "富马酸", "枸橼酸", "甲磺酸"])
+            drug = (
+                acid
+                + name
+                + self.random.choice(["片", "片", "胶囊", "缓释片", "注射液", "颗粒", "分散片", "肠溶片", "口服溶液"])
+            )
+            if core_name(drug) == name:
+                return drug
+
     def sentence(self) -> AnnotatedSentence:
         """A sentence of the leaflet of a drug drawn anew."""
-        self.drug = self.random.choice(self.leaflets)
+        self.drug = self.random.choice(self.leaflets) if self.random.random() < 0.4 else self.new_drug()
         own = core_name(self.drug)
         free = [name for name in self.drugs if name not in self.drug and own not in name and name not in own]
         self.unused = _apart(self.random.sample(free, 24))
         self.unused_classes = _apart(self.random.sample(self.classes, 8))
         kinds: list[tuple[Callable[[], Statement], int]] = [
-            (self.agent, 5), (self.passive, 1), (self.together, 3), (self.joint, 3), (self.alone, 3),
-            (self.after_colon, 4), (self.heading, 3), (self.two, 3), (self.exception, 1), (self.conclusion, 2),
-            (self.no_drug, 2), (self.open_direction, 1),
+            (self.agent, 6), (self.passive, 1), (self.together, 4), (self.joint, 4), (self.alone, 4),
+            (self.after_colon, 5), (self.heading, 4), (self.two, 3), (self.two_in_short, 2), (self.exception, 2),
+            (self.conclusion, 2), (self.no_drug, 2), (self.open_direction, 1), (self.between, 3), (self.mutual, 1),
+            (self.with_reason, 1), (self.doubt, 1),
         ]  # fmt: skip
         draw = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
         statement = draw()

@@ -1,0 +1,1 @@
+../modeling_base_iser.py

@@ -1,0 +1,198 @@
+"""What every system that extracts entities and relations shares as a `PreTrainedModel`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import initialization as init
+
+from .card_iser import model_card
+from .collation_iser import TrainingCollator
+from .configuration_iser import JointExtractionConfig
+from .extraction_iser import Extractor
+from .spans_iser import RangeMax, Spans
+
+
+logger = logging.getLogger(__name__)
+
+
+class JointExtractionModel(Extractor, PreTrainedModel):
+    """
+    A text encoder, and whatever turns its output into entities and relations.
+
+    A system has a configuration, derived from [`JointExtractionConfig`]; a `collator_class` that makes training batches
+    with its labels; a `forward` whose output holds `loss`, and its parts under names that end in `_loss`; and
+    `extract_batch`, which decodes.
+
+    Attributes:
+        collator_class: makes batches of prepared sentences.
+        learning_rate_factors: beginnings of parameters' names → factor of their learning rate.
+    """
+
+    config: JointExtractionConfig
+    config_class: Any = JointExtractionConfig
+    collator_class: ClassVar[type[TrainingCollator]]
+    learning_rate_factors: ClassVar[Mapping[str, float]] = {}
+    encoder: Any
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    @property
+    def text_encoder(self) -> Any:
+        """The pretrained part."""
+        return self.encoder
+
+    def replace_text_encoder(self, encoder: Any) -> None:
+        """Put another one in its place. (`Module` takes an assignment to a property for a new submodule.)"""
+        self.encoder = encoder
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_encoder.set_input_embeddings(value)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        init_weights(module, self.config.initializer_range)
+
+    # ---------------------------------------------------------------- starting, loading and saving
+
+    @classmethod
+    def from_encoder(
+        cls,
+        encoder: str | Path,
+        entity_types: Sequence[str],
+        relation_types: Sequence[str],
+        pretrained: bool = True,
+        **config_fields: Any,
+    ) -> Self:
+        """
+        A new model on top of a pretrained encoder, ready to be trained.
+
+        Args:
+            encoder: name on the Hub or directory of any `AutoModel` encoder with its tokenizer.
+            entity_types: names of the entity types.
+            relation_types: names of the relation types.
+            pretrained: `False` starts from random weights; only configuration and tokenizer are read.
+            config_fields: further fields of the system's configuration.
+        """
+        encoder_config = AutoConfig.from_pretrained(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
+        if Path(encoder).is_dir():  # A checkpoint says nothing of the machine it was made on.
+            encoder_config._name_or_path = ""
+        config_fields.setdefault("max_tokens", None)
+        config_class: Any = cls.config_class
+        config = config_class(
+            encoder_config=encoder_config,
+            entity_types=entity_types,
+            relation_types=relation_types,
+            **config_fields,
+        )
+        model = cls(config)
+        if pretrained:
+            model.replace_text_encoder(
+                AutoModel.from_pretrained(encoder, dtype=torch.float32, **without_pooler(encoder_config))
+            )
+        if config.max_tokens is None:
+            config.max_tokens = min(_position_limit(model.text_encoder), tokenizer.model_max_length)
+        model.tokenizer = tokenizer
+        return model
+
+    def save_pretrained(self, save_directory: str | PathLike[Any], *args: Any, **kwargs: Any) -> None:
+        """
+        Save a complete checkpoint: configuration, safetensors, tokenizer, code, task and model card.
+
+        A model card that lies in the directory, or came with the checkpoint, is kept.
+        """
+        # The code of every imported module travels with the checkpoint, the pipeline's too.
+        from .pipeline_iser import JointExtractionPipeline  # noqa: F401
+
+        super().save_pretrained(save_directory, *args, **kwargs)
+        try:
+            self.tokenizer.save_pretrained(save_directory)
+        except ValueError as error:
+            logger.warning("The checkpoint %s is saved without a tokenizer. %s", save_directory, error)
+        card = Path(save_directory) / "README.md"
+        if not card.exists():
+            origin = Path(self.name_or_path, "README.md") if self.name_or_path else None
+            text = origin.read_text(encoding="utf-8") if origin and origin.is_file() else model_card(self.config)
+            card.write_text(text, encoding="utf-8")
+
+    # --------------------------------------------------------------------------------- computation
+
+    def collator(self, **sampling: Any) -> TrainingCollator:
+        """What makes training batches for this model; see [`TrainingCollator`] for the arguments."""
+        return self.collator_class(self.tokenizer, self.config, **sampling)
+
+    def extract(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """See [`Extractor.extract`]; without dropout, whatever mode the model is in."""
+        was_training = self.training
+        self.eval()
+        try:
+            return super().extract(*args, **kwargs)
+        finally:
+            self.train(was_training)
+
+
+def init_weights(module: nn.Module, std: float) -> None:
+    """Initial weights of a new layer."""
+    if isinstance(module, nn.Linear):
+        init.normal_(module.weight, std=std)
+        if module.bias is not None:
+            init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        init.normal_(module.weight, std=std)
+    elif isinstance(module, (nn.LSTM, nn.GRU)):
+        bound = module.hidden_size**-0.5
+        for parameter in module.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+
+def pool_words(tokens: Tensor, word_token_start: Tensor, word_token_end: Tensor) -> Tensor:
+    """
+    Words as the maximum over their tokens.
+
+    Args:
+        tokens: the encoder's output, shape `(batch_size, num_tokens, hidden_size)`.
+        word_token_start: first token of each word, shape `(batch_size, num_words)`.
+        word_token_end: the token after each word's last, same shape; padding words hold no token.
+
+    Returns:
+        Shape `(batch_size, num_words, hidden_size)`, zeros for padding.
+    """
+    batch_size, longest = word_token_start.shape
+    sentence = torch.arange(batch_size, device=tokens.device).repeat_interleave(longest)
+    words = Spans(sentence, word_token_start.flatten(), word_token_end.flatten())
+    return RangeMax(tokens)(words).view(batch_size, longest, -1)
+
+
+def new_encoder(config: JointExtractionConfig) -> Any:
+    """The text encoder of a configuration, with random weights."""
+    return AutoModel.from_config(config.encoder_config, **without_pooler(config.encoder_config))
+
+
+def without_pooler(encoder_config: Any) -> dict[str, bool]:
+    """The argument that leaves out an encoder's pooler, for which there is no use, where it knows one."""
+    encoder_class: Any = AutoModel._model_mapping[type(encoder_config)]
+    knows = "add_pooling_layer" in inspect.signature(encoder_class).parameters
+    return {"add_pooling_layer": False} if knows else {}
+
+
+def _position_limit(encoder: nn.Module) -> int:
+    """Most tokens the encoder has positions for; some (RoBERTa) count theirs from behind the padding id."""
+    limit = getattr(encoder.config, "max_position_embeddings", None) or 512
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
+__all__ = ["JointExtractionModel"]
