@@ -21,6 +21,17 @@ def group_of(document: Mapping[str, Any]) -> str:
     return prompt if at else document["text"]
 
 
+def frequent_end_types(documents: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """For each relation the most frequent pair of types of its head and tail."""
+    counts: dict[str, Counter[tuple[str, str]]] = {}
+    for document in documents:
+        types = [entity["type"] for entity in document["entities"]]
+        for relation in document["relations"]:
+            ends = (types[relation["head"]], types[relation["tail"]])
+            counts.setdefault(relation["type"], Counter())[ends] += 1
+    return {relation: list(of_relation.most_common(1)[0][0]) for relation, of_relation in sorted(counts.items())}
+
+
 def found_labels(*splits: Iterable[Mapping[str, Any]] | None) -> Labels:
     """The entity and relation types that occur in the documents, sorted."""
     entities: set[str] = set()

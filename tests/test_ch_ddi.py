@@ -157,7 +157,7 @@ def test_the_shipped_corpus() -> None:
     if not SHIPPED.is_dir():
         pytest.skip("no corpus is shipped yet")
     splits = load_ch_ddi()
-    assert list(splits) == ["train", "test"]
+    assert list(splits) == ["train", "leaflets", "test"]
     for split in splits.values():
         assert {r["type"] for d in split for r in d["relations"]} == set(CH_DDI_RELATION_TYPES)
 

@@ -195,10 +195,10 @@ def _card(options: argparse.Namespace) -> int:
     splits = _splits(SHIPPED)
     everything = [sentence for sentences in splits.values() for sentence in sentences]
     alike = len({later for later, *_ in checks.duplicates(everything)})
-    both = [_read_strictly(HERE / "agreement" / f"{which}.jsonl", "names") for which in ("first", "second")]
     measured = {
         "statistics": statistics.statistics(splits),
-        "agreement": agreement.report(agreement.agreement(*both)),
+        "agreement": _agreed(""),
+        "agreement of leaflets": _agreed("_leaflets"),
         "near-duplicates": f"{alike} of {len(everything)} sentences ({100 * alike / len(everything):.1f} %)\n",
         "baselines": _baselines(splits),
     }
@@ -216,6 +216,11 @@ def _card(options: argparse.Namespace) -> int:
         return int(new != old)
     path.write_text(new, encoding="utf-8", newline="\n")
     return 0
+
+
+def _agreed(sample: str) -> str:
+    both = [_read_strictly(HERE / "agreement" / f"{which}{sample}.jsonl", "names") for which in ("first", "second")]
+    return agreement.report(agreement.agreement(*both))
 
 
 def _baselines(splits: dict[str, list[AnnotatedSentence]]) -> str:
