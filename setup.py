@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 
-TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "tensorboard>=2.20"]
+TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "scipy>=1.16", "tensorboard>=2.20"]
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*"]),
+    packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*"]),
     py_modules=["train"],
     package_data={
         "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],

@@ -1,5 +1,5 @@
 """
-Train ISER or any of its variants, on one device or many.
+Train ISER, one of its variants, or a system that it is compared with, on one device or many.
 
     python train.py recipes/conll04.yaml --data_dir path/to/conll04 --output_dir runs/conll04
     accelerate launch train.py recipes/ch_ddi.yaml --output_dir runs/ch_ddi
@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import inspect
 import json
 import logging
 import math
@@ -35,22 +36,25 @@ from huggingface_hub import HfApi
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
-from transformers import HfArgumentParser
+from transformers import AutoConfig, AutoModel, HfArgumentParser
 
+from baselines import SYSTEMS
 from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
 from datasets_scripts.subsets import (
     divide,
     fitting_span_width,
     found_labels,
+    frequent_end_types,
     group_of,
     keep_labels,
     labels_to_learn,
     relation_signatures,
 )
 from modeling_iser import (
-    VARIANTS,
     IserConfig,
     IserForJointExtraction,
+    JointExtractionConfig,
+    JointExtractionModel,
     JointExtractionPipeline,
     MentionReplacement,
     prepare_sentences,
@@ -123,7 +127,10 @@ class Settings:
         None, "Train only the parameters whose names begin with this, for example first_pass; default: all."
     )
     pretrained: bool = setting(True, "False: random weights; only the encoder's configuration and tokenizer are used.")
-    variant: str = setting("iser", f"System of the paper: {', '.join(VARIANTS)}.")
+    system: str = setting("iser", f"System to train: {', '.join(SYSTEMS)}.")
+    system_options: list[str] = setting(
+        [], "Further fields of the system's configuration, each as name=value; in a recipe also a mapping."
+    )
     max_span_width: int | None = setting(
         None,
         "Width limit of candidate spans, in words; default: what covers 99.9 % of the training entities, 10 to 30.",
@@ -135,12 +142,16 @@ class Settings:
         0.2, "First-pass score that a span needs for its context to be looked at; 0: none."
     )
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
-    dropout: float = setting(0.1, "Dropout on the classifiers' inputs.")
-    relation_threshold: float = setting(0.4, "Score from which a relation holds.")
+    dropout: float | None = setting(None, "Dropout on the classifiers' inputs; default: the system's, ISER's is 0.1.")
+    relation_threshold: float | None = setting(
+        None, "Score from which a relation holds; default: the system's, ISER's is 0.4."
+    )
     constrain_relations: bool = setting(
         True, "Relations between types of entities that no training document relates so are dropped."
     )
-    overlapping_entities: bool = setting(False, "True: entities may share words, as in the paper.")
+    overlapping_entities: bool | None = setting(
+        None, "Whether entities may share words, as in the paper; default: the system's, ISER's may not."
+    )
 
     num_epochs: int = setting(70, "Passes over the training documents.")
     batch_size: int = setting(2, "Documents of a training step, on each process.")
@@ -187,12 +198,14 @@ class Settings:
         for name in ("format", "data_files", "symmetric_relations", "columns", "grow_entities"):
             if getattr(self, name) and self.dataset != "corpus":
                 raise ValueError(f"{name} is for dataset: corpus; {self.dataset} has its own.")
+        if self.checkpoint and self.system_options:
+            raise ValueError("system_options are for a new model; a checkpoint has its own configuration.")
         if self.data_dir and self.data_files:
             raise ValueError("Give either data_dir or data_files.")
-        for name in ("data_files", "columns"):
+        for name in ("data_files", "columns", "system_options"):
             if unnamed := [item for item in getattr(self, name) if not all(item.partition("="))]:
                 raise ValueError(f"{name}: {unnamed[0]!r} is no name=value, such as train=notes.jsonl.")
-        check_choice("variant", self.variant, tuple(VARIANTS))
+        check_choice("system", self.system, tuple(SYSTEMS))
         check_choice("mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "evaluation_batch_size"):
             if getattr(self, name) < 1:
@@ -230,7 +243,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     # HfArgumentParser overrules a field's own nargs with "+", which takes no empty list.
     for action in parser._actions:
         action.nargs = "*" if action.nargs == "+" else action.nargs
-    arguments = list(arguments)
+    arguments = [{"--variant": "--system"}.get(argument, argument) for argument in arguments]  # the earlier name
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_recipe_arguments(Path(arguments[0])), *arguments[1:]]
     settings, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
@@ -258,6 +271,7 @@ def _recipe_arguments(path: Path) -> list[str]:
     known = [item.name for item in dataclasses.fields(Settings)]
     arguments: list[str] = []
     for name, value in recipe.items():
+        name = "system" if name == "variant" else name  # the earlier name
         if name not in known:
             raise ValueError(f"{path}: {_no_setting(str(name))}")
         if value is None:
@@ -544,43 +558,70 @@ def _load_optimizer_tensors(
 # ----------------------------------------------------------------------------------------- training
 
 
-def build_model(settings: Settings, data: Data) -> IserForJointExtraction:
+def build_model(settings: Settings, data: Data) -> JointExtractionModel:
     """A new model on the encoder, or the checkpoint to go on from; where it lacks a label, with the data's labels."""
     labels = data.labels
     signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
-        config = IserConfig.from_pretrained(settings.checkpoint)
-        config.calibration = None  # What is trained on scores otherwise.
-        if settings.train_only and settings.train_only.startswith("first_pass"):  # where there is none, a new one
-            config.first_pass_threshold = config.first_pass_threshold or settings.first_pass_threshold
-        model = IserForJointExtraction.from_pretrained(settings.checkpoint, config=config, dtype=torch.float32)
-        if not known_labels(config, labels):
-            return with_labels(model, labels, signatures)
-        if config.relation_signatures is not None:
-            config.relation_signatures += [s for s in signatures if s not in config.relation_signatures]
-        return model
-    return IserForJointExtraction.from_encoder(
+        return _from_checkpoint(settings, labels, signatures)
+    system = SYSTEMS[settings.system]
+    known = _fields(system.model.config_class)
+    options = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in settings.system_options)}
+    for name in options:
+        if name not in known:
+            check_choice("system_options", name, sorted(known))
+    fields = {name: getattr(settings, name) for name in _MODEL_SETTINGS if getattr(settings, name) is not None}
+    fields |= {
+        "symmetric_relations": labels.symmetric_relations,
+        "relation_signatures": signatures,
+        "end_types": frequent_end_types(data.train),
+        "max_span_width": settings.max_span_width or fitting_span_width(data.train),
+    }
+    return system.model.from_encoder(
         str(settings.encoder),
         list(labels.entity_types),
         list(labels.relation_types),
         pretrained=settings.pretrained,
-        **VARIANTS[settings.variant],
-        symmetric_relations=labels.symmetric_relations,
-        relation_signatures=signatures,
-        constrain_relations=settings.constrain_relations,
-        max_span_width=settings.max_span_width or fitting_span_width(data.train),
-        width_embedding_size=settings.width_embedding_size,
-        projection_activation=settings.projection_activation,
-        fusion_residual=settings.fusion_residual,
-        first_pass_threshold=settings.first_pass_threshold,
-        context_attention_heads=settings.context_attention_heads,
-        dropout=settings.dropout,
-        relation_threshold=settings.relation_threshold,
-        overlapping_entities=settings.overlapping_entities,
+        **{name: value for name, value in fields.items() if name in known} | dict(system.fields) | options,
     )
 
 
-def known_labels(config: IserConfig, labels: Labels) -> bool:
+# Settings that are fields of configurations, each of those systems that know it.
+_MODEL_SETTINGS = (
+    "constrain_relations", "width_embedding_size", "projection_activation", "fusion_residual",
+    "first_pass_threshold", "context_attention_heads", "dropout", "relation_threshold", "overlapping_entities",
+)  # fmt: skip
+
+
+def _fields(config_class: type[Any]) -> set[str]:
+    """Names of a configuration's fields."""
+    classes = [base for base in config_class.__mro__ if issubclass(base, JointExtractionConfig)]
+    return {name for base in classes for name in inspect.signature(base.__init__).parameters} - {
+        "self", "args", "kwargs"
+    }  # fmt: skip
+
+
+def _from_checkpoint(settings: Settings, labels: Labels, signatures: list[list[str]]) -> JointExtractionModel:
+    # The code of this package runs, not that which lies beside the weights.
+    config = AutoConfig.from_pretrained(str(settings.checkpoint), trust_remote_code=False)
+    config.calibration = None  # What is trained on scores otherwise.
+    if settings.train_only and settings.train_only.startswith("first_pass"):  # where there is none, a new one
+        config.first_pass_threshold = config.first_pass_threshold or settings.first_pass_threshold
+    model: Any = AutoModel.from_pretrained(
+        str(settings.checkpoint), config=config, dtype=torch.float32, trust_remote_code=False
+    )
+    if not known_labels(config, labels):
+        if not isinstance(model, IserForJointExtraction):
+            raise ValueError(
+                f"{settings.checkpoint} does not know all labels of the data, and only ISER learns new ones."
+            )
+        return with_labels(model, labels, signatures)
+    if config.relation_signatures is not None:
+        config.relation_signatures += [s for s in signatures if s not in config.relation_signatures]
+    return model
+
+
+def known_labels(config: JointExtractionConfig, labels: Labels) -> bool:
     """Whether a checkpoint knows all the labels, with the same relations being symmetric."""
     common = set(labels.relation_types) & set(config.relation_types)
     return (
@@ -638,13 +679,14 @@ def _rows(labels: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:
     return [(row, list(old).index(label)) for row, label in enumerate(labels) if label in old]
 
 
-def build_optimizer(model: IserForJointExtraction, settings: Settings) -> torch.optim.Optimizer:
+def build_optimizer(model: JointExtractionModel, settings: Settings) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay; the new layers may learn at a rate of their own."""
     new_rate = settings.new_layers_learning_rate or settings.learning_rate
     pretrained = {id(parameter) for parameter in model.text_encoder.parameters()}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    frozen = {id(parameter) for parameter in model.frozen_parameters()}
     for name, parameter in model.named_parameters():
-        if not name.startswith(settings.train_only or ""):
+        if not name.startswith(settings.train_only or "") or id(parameter) in frozen:
             parameter.requires_grad_(False)
             continue
         rate = settings.learning_rate if id(parameter) in pretrained else new_rate
@@ -670,7 +712,7 @@ def learning_rate_factor(step: int, total: int, warmup: int) -> float:
 
 
 def score(
-    model: IserForJointExtraction,
+    model: JointExtractionModel,
     documents: Dataset,
     accelerator: Accelerator,
     settings: Settings,
@@ -688,9 +730,10 @@ def score(
     symmetric = model.config.symmetric_relations
     predictions = _extract(model, everything, accelerator, settings)
     scores = metric.compute(predictions=predictions, references=everything, symmetric_relations=symmetric)
-    if not model.config.relation_types:
-        return {name: value for name, value in scores.items() if not name.startswith("relation")}
-    if given_entities:
+    tasks = _tasks(model.config)
+    per_type = {task: of_task for task, of_task in scores.pop("per_type").items() if task.startswith(tasks)}
+    scores = {name: value for name, value in scores.items() if name.startswith(tasks)} | {"per_type": per_type}
+    if given_entities and model.takes_entities and model.config.relation_types:
         predictions = _extract(model, everything, accelerator, settings, given_entities=True)
         given = metric.compute(predictions=predictions, references=everything, symmetric_relations=symmetric)
         for name, value in given.items():
@@ -700,8 +743,13 @@ def score(
     return scores
 
 
+def _tasks(config: JointExtractionConfig) -> tuple[str, ...]:
+    """What a model finds, and is scored on."""
+    return config.tasks if config.relation_types else ("entity",)
+
+
 def _extract(
-    model: IserForJointExtraction,
+    model: JointExtractionModel,
     documents: list[dict[str, Any]],
     accelerator: Accelerator,
     settings: Settings,
@@ -727,8 +775,10 @@ def _extract(
     return predictions
 
 
-def calibrate(model: IserForJointExtraction, documents: Dataset, accelerator: Accelerator, settings: Settings) -> None:
+def calibrate(model: JointExtractionModel, documents: Dataset, accelerator: Accelerator, settings: Settings) -> None:
     """Have the model's scores say how often they are right in the documents; where too little is found, leave them."""
+    if not isinstance(model, IserForJointExtraction):
+        raise ValueError("calibrate is for ISER and its variants.")
     everything = documents.to_list()
     found = _extract(model, everything, accelerator, settings, relation_threshold=LOWEST_SCORE)
     try:
@@ -783,9 +833,9 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
         raise ValueError("calibrate needs validation documents: a split of them, or validation_fraction.")
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = build_model(settings, data)
-    if not model.config.relation_types and settings.metric.startswith("relation"):
-        settings = dataclasses.replace(settings, metric="entity_micro_f1")
-        logger.info("There are no relations: %s chooses the best checkpoint.", settings.metric)
+    if not settings.metric.startswith(_tasks(model.config)):
+        settings = dataclasses.replace(settings, metric=f"{_tasks(model.config)[0]}_micro_f1")
+        logger.info("%s chooses the best checkpoint, since the model finds nothing else.", settings.metric)
     sentences, report = prepare_sentences(documents, model.tokenizer, model.config)
     logger.info("Training data: %s", report.summary())
     for name, split in {settings.validation_split: validation, **tests}.items():
@@ -796,7 +846,7 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
 
     optimizer = build_optimizer(model, settings)
     model, optimizer = accelerator.prepare(model, optimizer)
-    bare_model: IserForJointExtraction = accelerator.unwrap_model(model)
+    bare_model: JointExtractionModel = accelerator.unwrap_model(model)
     progress = checkpoints.load(bare_model, optimizer, accelerator.scaler, settings)
     if progress.step:
         logger.info("Continuing after step %d", progress.step)
@@ -834,7 +884,7 @@ def _run_epochs(
     settings: Settings,
     accelerator: Accelerator,
     model: torch.nn.Module,
-    bare_model: IserForJointExtraction,
+    bare_model: JointExtractionModel,
     optimizer: Any,
     sentences: list[Sentence],
     validation: Dataset | None,
@@ -981,7 +1031,7 @@ def score_table(scores: dict[str, dict[str, Any]]) -> str:
 
 
 def _publish(
-    model: IserForJointExtraction,
+    model: JointExtractionModel,
     settings: Settings,
     progress: Progress,
     scores: dict[str, dict[str, Any]],
@@ -1027,7 +1077,7 @@ are the relations that the model finds among the gold entities.
         logger.info("The model is on the Hub as %s", repository)
 
 
-def _show_triples(model: IserForJointExtraction, documents: Dataset, count: int) -> None:
+def _show_triples(model: JointExtractionModel, documents: Dataset, count: int) -> None:
     """Print what the model finds in the first documents."""
     extractor = JointExtractionPipeline(model=model, tokenizer=model.tokenizer)
     for text in documents["text"][:count]:

@@ -42,6 +42,7 @@ from typing import Any
 
 import evaluate
 import torch
+from transformers import AutoModel
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,7 +127,7 @@ HEAT_MAP_WORDS = 48
 """Words of the longest sentence whose cross-attention is drawn."""
 _NOT_TO_CHANGE = {
     "dataset", "data_dir", "train_split", "validation_split", "validation_fraction", "test_splits",
-    "encoder", "variant", "seed", "output_dir", "evaluation_batch_size",
+    "encoder", "system", "seed", "output_dir", "evaluation_batch_size",
 }  # fmt: skip
 LEAST_SCORE = 0.01
 """Relations with a lower score are not kept for the sweep of the relation threshold."""
@@ -155,6 +156,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
         (split,) = settings.test_splits or [settings.validation_split]
         documents = _documents(settings, directory / "run", split)
         references, predictions = documents["references"], documents["predictions"]
+        threshold = documents["threshold"]
         result = {
             "dataset": dataset,
             "encoder": Path(options.encoder).name,
@@ -164,15 +166,13 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "commit": _commit(),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
             + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-            "scores": _scores(references, predictions, settings.relation_threshold),
+            "scores": _scores(references, predictions, threshold),
             "seconds": None if interrupted else round(seconds, 1),  # the time before is not known
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "losses": _losses(directory / "run" / "logs"),
-            "outcomes": outcomes(references, predictions, settings.relation_threshold),
+            "outcomes": outcomes(references, predictions, threshold),
             "flat_outcomes": outcomes(
-                references,
-                [{**document, **drop_overlaps(document)} for document in predictions],
-                settings.relation_threshold,
+                references, [{**document, **drop_overlaps(document)} for document in predictions], threshold
             ),
         }
         (directory / "documents.json").write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
@@ -202,7 +202,7 @@ def settings_of(profile: str, dataset: str, system: str, seed: int) -> dict[str,
         values |= EXCEPTIONS.get((profile, part), {})
     # Decoding as in the paper; what becomes of it without overlaps follows from the documents.
     decoding = {"overlapping_entities": True, "constrain_relations": False}
-    return values | decoding | {"variant": system, "seed": seed, "evaluation_batch_size": 16}
+    return values | decoding | {"system": system, "seed": seed, "evaluation_batch_size": 16}
 
 
 def _scores(references: list[dict[str, Any]], predictions: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
@@ -227,25 +227,30 @@ def _commit() -> str:
 
 def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any]:
     """
-    Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE`; the cross-attention in
-    the one that has the most relations within `HEAT_MAP_WORDS`.
+    Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE` where the threshold only
+    filters; the score from which relations hold; the cross-attention in the document that has the most relations within
+    `HEAT_MAP_WORDS`.
     """
-    model = IserForJointExtraction.from_pretrained(directory).eval()
+    # The code of this package runs, not that which lies beside the weights.
+    model: Any = AutoModel.from_pretrained(directory, trust_remote_code=False).eval()
+    threshold = model.config.relation_threshold
     _, validation, tests, _ = load_splits(settings)
     documents = {settings.validation_split: validation, **tests}[split].to_list()
     words = [document["tokens"] for document in documents]
-    found = model.extract(words, batch_size=16, relation_threshold=LEAST_SCORE)
+    found = model.extract(
+        words, batch_size=16, relation_threshold=LEAST_SCORE if model.threshold_filters else threshold
+    )
     references, predictions = (
         [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
         for side in (documents, found)
     )
     attention = None
     short = [document for document in documents if 1 < len(document["tokens"]) <= HEAT_MAP_WORDS]
-    if model.config.fusion == "interactive" and short:
+    if getattr(model.config, "fusion", "none") == "interactive" and short:
         sentence, *weights = cross_attention(model, max(short, key=lambda d: len(d["relations"]))["tokens"])
         entity, relation = ([[round(w, 4) for w in row] for row in side.tolist()] for side in weights)
         attention = {"words": sentence, "entity": entity, "relation": relation}
-    return {"references": references, "predictions": predictions, "attention": attention}
+    return {"references": references, "predictions": predictions, "threshold": threshold, "attention": attention}
 
 
 def _losses(logs: Path) -> list[tuple[int, float]]:

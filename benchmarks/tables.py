@@ -12,12 +12,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from baselines import SYSTEMS as ALL_SYSTEMS
 from benchmarks.outcomes import Run, f1, paired_bootstrap, precision, recall
 from benchmarks.paper import FOOTNOTES, PAPER
-from modeling_iser import VARIANTS
 
 
-SYSTEMS = ("spert", *(name for name in VARIANTS if name != "spert"))
+SYSTEMS = ("spert", *(name for name in ALL_SYSTEMS if name != "spert"))
 DECODINGS = {"outcomes": "", "flat_outcomes": "no overlaps: "}
 """Outcomes with overlapping entities, as in the paper, and without: of those that overlap, the most probable stays."""
 

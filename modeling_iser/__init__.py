@@ -7,8 +7,9 @@ from typing import Any
 from transformers import AutoConfig, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .collation_iser import IserCollator, MentionReplacement, prepare_sentences
-from .configuration_iser import PIPELINES, VARIANTS, IserConfig
+from .collation_iser import IserCollator, MentionReplacement, Sentence, TrainingCollator, prepare_sentences
+from .configuration_iser import PIPELINES, VARIANTS, IserConfig, JointExtractionConfig
+from .modeling_base_iser import JointExtractionModel
 from .modeling_iser import IserForJointExtraction, IserModel, IserModelOutput, IserOutput
 from .pipeline_iser import DdiExtractionPipeline, JointExtractionPipeline
 from .visualization_iser import Extraction, write_html
@@ -62,8 +63,12 @@ __all__ = [
     "IserModel",
     "IserModelOutput",
     "IserOutput",
+    "JointExtractionConfig",
+    "JointExtractionModel",
     "JointExtractionPipeline",
     "MentionReplacement",
+    "Sentence",
+    "TrainingCollator",
     "prepare_sentences",
     "write_html",
 ]

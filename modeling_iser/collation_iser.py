@@ -368,7 +368,7 @@ class TrainingCollator:
     def __call__(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """The tensors of `encode_sentences`, and those of `labels`."""
         if self.replacement is not None:
-            sentences = [self.replacement(sentence, self._random(sentence, "mentions")) for sentence in sentences]
+            sentences = [self.replacement(sentence, self.generator(sentence, "mentions")) for sentence in sentences]
         tokens = encode_sentences([sentence.word_tokens for sentence in sentences], self.tokenizer)
         return {**tokens, **self.labels(sentences)}
 
@@ -376,7 +376,7 @@ class TrainingCollator:
         """What the system learns from."""
         raise NotImplementedError
 
-    def _random(self, sentence: Sentence, what: str) -> random.Random:
+    def generator(self, sentence: Sentence, what: str) -> random.Random:
         tokens = [token for word in sentence.word_tokens for token in word]
         return random.Random(f"{self.seed} {self.epoch} {sentence.document_id} {tokens[:8]} {what}")
 
@@ -445,4 +445,4 @@ class IserCollator(TrainingCollator):
         return self._draw(candidates, self.negative_pairs, sentence, "pairs")
 
     def _draw(self, candidates: list[Any], most: int, sentence: Sentence, what: str) -> list[Any]:
-        return self._random(sentence, what).sample(candidates, min(most, len(candidates)))
+        return self.generator(sentence, what).sample(candidates, min(most, len(candidates)))

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import initialization as init
 
 from .card_iser import model_card
-from .collation_iser import TrainingCollator
+from .collation_iser import TrainingCollator, encode_sentences
 from .configuration_iser import JointExtractionConfig
 from .extraction_iser import Extractor
 from .spans_iser import RangeMax, Spans
@@ -35,12 +35,16 @@ class JointExtractionModel(Extractor, PreTrainedModel):
     Attributes:
         collator_class: makes batches of prepared sentences.
         learning_rate_factors: beginnings of parameters' names → factor of their learning rate.
+        threshold_filters: whether a lower `relation_threshold` adds relations and changes nothing else.
+        takes_entities: whether `extract` can be given the entities to relate.
     """
 
     config: JointExtractionConfig
     config_class: Any = JointExtractionConfig
     collator_class: ClassVar[type[TrainingCollator]]
     learning_rate_factors: ClassVar[Mapping[str, float]] = {}
+    threshold_filters: ClassVar[bool] = True
+    takes_entities: ClassVar[bool] = False
     encoder: Any
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -127,6 +131,22 @@ class JointExtractionModel(Extractor, PreTrainedModel):
             card.write_text(text, encoding="utf-8")
 
     # --------------------------------------------------------------------------------- computation
+
+    def encode_words(
+        self, input_ids: Tensor, attention_mask: Tensor, word_token_start: Tensor, word_token_end: Tensor
+    ) -> Tensor:
+        """The encoder's output, pooled to words; arguments as in `encode_sentences`, result as in [`pool_words`]."""
+        tokens = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return pool_words(tokens, word_token_start, word_token_end)
+
+    def tensors(self, sentences: Sequence[Sequence[Sequence[int]]]) -> dict[str, Tensor]:
+        """The tensors of `encode_sentences` where the model is."""
+        batch = encode_sentences(sentences, self.tokenizer)
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        """Parameters that training leaves as they are."""
+        return []
 
     def collator(self, **sampling: Any) -> TrainingCollator:
         """What makes training batches for this model; see [`TrainingCollator`] for the arguments."""

@@ -296,7 +296,7 @@ def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
         ("- a", "must hold one 'name: value' a line"),
         ("a: [", "is not valid YAML"),
         ("dropout: 0.1", "Give either encoder or checkpoint"),
-        ("{encoder: x, variant: sprt}", "variant='sprt' is not known"),
+        ("{encoder: x, variant: sprt}", "system='sprt' is not known"),
         ("{encoder: x, dataset: conll}", "Did you mean 'conll04'?"),
         ("{encoder: x, num_epochs: 0}", "num_epochs must be at least 1"),
         ("{encoder: x, warmup_ratio: 2}", "warmup_ratio must lie between 0 and 1"),
