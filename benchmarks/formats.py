@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from benchmarks.outcomes import micro_f1, spans, triples
 from datasets_scripts import load_ch_ddi
 from modeling_iser import DEFAULT_MODEL, IserForJointExtraction
 from modeling_iser.onnx_iser import OnnxExtractor, export_onnx
+from modeling_iser.quantization_iser import quantize_int8
 
 
 Extract = Callable[..., list[dict[str, Any]]]
@@ -41,12 +41,6 @@ def in_bfloat16(model: IserForJointExtraction) -> Extract:
     return extract
 
 
-def in_int8(checkpoint: str) -> IserForJointExtraction:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao moves to a package of its own
-        return torch.ao.quantization.quantize_dynamic(load(checkpoint), {nn.Linear}, dtype=torch.qint8)
-
-
 def megabytes(model: nn.Module) -> float:
     """Size of the model's weights as a file."""
     file = io.BytesIO()
@@ -57,11 +51,11 @@ def megabytes(model: nn.Module) -> float:
 def formats(checkpoint: str, directory: Path) -> dict[str, tuple[Extract, float]]:
     """How to extract in each format, and its size in megabytes."""
     model = load(checkpoint)
-    int8 = in_int8(checkpoint)
+    int8 = quantize_int8(load(checkpoint))
     found: dict[str, tuple[Extract, float]] = {
         "float32": (model.extract, megabytes(model)),
         "bfloat16 (autocast)": (in_bfloat16(model), megabytes(model)),
-        "int8 (torch, linear layers)": (int8.extract, megabytes(int8)),
+        "int8": (int8.extract, megabytes(int8)),
     }
     for name, quantized in (("ONNX", False), ("ONNX int8", True)):
         graphs = export_onnx(load(checkpoint), directory, int8=quantized)

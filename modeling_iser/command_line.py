@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         default="torch",
-        help="torch, onnx or onnx-int8; the last two need exported graphs (see the README)",
+        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need exported graphs (see the README)",
     )
     parser.add_argument("--html", type=Path, help="write a page with pictures too")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption; needs --output")

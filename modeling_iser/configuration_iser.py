@@ -74,6 +74,8 @@ class JointExtractionConfig(PretrainedConfig):
     """
 
     sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
+    tasks: ClassVar[tuple[str, ...]] = ("entity", "relation")
+    """What the system finds."""
 
     def __init__(
         self,
@@ -195,6 +197,7 @@ class IserConfig(JointExtractionConfig):
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
+        float_layers: names of the linear layers that 8-bit integers would spoil (`quantization_iser.spoiled_layers`).
 
     Raises:
         ValueError: for an unknown value of a field, an empty or repeated label, or a number out of range.
@@ -214,6 +217,7 @@ class IserConfig(JointExtractionConfig):
         first_pass_size: int = 64,
         context_attention_heads: int = 8,
         relation_context: str = "local",
+        float_layers: Sequence[str] = (),
         relation_threshold: float = 0.4,
         **kwargs: Any,
     ) -> None:
@@ -226,6 +230,7 @@ class IserConfig(JointExtractionConfig):
         self.first_pass_size = first_pass_size
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context
+        self.float_layers = list(float_layers)
         if "proposal_threshold" in kwargs:  # the earlier version's name
             self.first_pass_threshold = 0.0
             if kwargs.pop("proposal_threshold") > 0:

@@ -156,6 +156,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
     config: IserConfig
     config_class = IserConfig
     collator_class = IserCollator
+    takes_entities = True
     # The first pass has a small task of its own and learns it best at several times the rate of the other new layers.
     learning_rate_factors: ClassVar[Mapping[str, float]] = {"first_pass.": 5.0}
 

@@ -22,7 +22,7 @@ from .text_iser import split_words
 from .visualization_iser import Extraction
 
 
-BACKENDS = ("torch", "onnx", "onnx-int8")
+BACKENDS = ("torch", "int8", "onnx", "onnx-int8")
 """What may compute the scores."""
 
 # Sentences that go through the encoder at once when the caller does not say.
@@ -32,7 +32,7 @@ _BATCH_SIZE = 16
 _SENTENCE_END = re.compile(r"(?<=[。！？!?\n\r])|(?<=[;；])(?=\s*(?:\d{1,2}[.．、](?!\d)|[(（]\d{1,2}[)）]|[①-⑳]))")
 # What stands before a sentence and is none of it: headings and numbers.
 _BEFORE_SENTENCE = re.compile(
-    r"(?:\s|【[^】\n]*】[:：]?|\d{1,2}(?:[.．](?!\d)|[、)）])|[(（]\d{1,2}[)）]|[①-⑳]|[一二三四五六七八九十]{1,3}、)+"
+    r"(?:\s|【[^】\n]*(?:作用|事项|禁忌|反应|用法|用量|成[分份]|性状|适应症|规格|用药|过量|毒理|动力学|须知|说明)】[:：]?|\d{1,2}(?:[.．](?!\d)|[、)）])|[(（]\d{1,2}[)）]|[①-⑳]|[一二三四五六七八九十]{1,3}、)+"
 )
 # Words by which a leaflet speaks of its own drug.
 _OWN_DRUG = re.compile("本品|本药|该品")
@@ -61,8 +61,8 @@ class JointExtractionPipeline(Pipeline):
             right, such as `"95%"`.
         triples: return flat triples only.
         batch_size: sentences that go through the model at once, default 16. In float32 the results do not depend on it.
-        backend (of `pipeline(…)` alone): `"torch"`, or `"onnx"` or `"onnx-int8"` for ONNX Runtime, where
-            `python -m modeling_iser.onnx_iser` has written the checkpoint's graphs.
+        backend (of `pipeline(…)` alone): `"torch"`; `"int8"` for 8-bit integers on the CPU; `"onnx"` or `"onnx-int8"`
+            for ONNX Runtime, where `python -m modeling_iser.onnx_iser` has written the checkpoint's graphs.
 
     Returns:
         For each text an [`Extraction`], a dictionary that notebooks show as a picture:
@@ -96,7 +96,11 @@ class JointExtractionPipeline(Pipeline):
         check_choice("backend", backend, BACKENDS)
         super().__init__(*args, **kwargs)
         self.extractor: Any = self.model
-        if backend != "torch":
+        if backend == "int8":
+            from .quantization_iser import quantize_int8
+
+            self.extractor = quantize_int8(self.model.float())
+        elif backend != "torch":
             from .onnx_iser import OnnxExtractor
 
             self.extractor = OnnxExtractor(str(self.model.name_or_path), int8=backend == "onnx-int8")

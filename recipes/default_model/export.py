@@ -1,11 +1,13 @@
 """
-Turn the run of `recipe.yaml` into the bundled model: float16 weights, and links to the code of the package around it.
+Turn the run of the recipes into the bundled model: float16 weights, and links to the code of the package around it.
 The model card that the output directory holds is kept.
 
-    python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 \
-        --corpus datasets_scripts/ch_ddi/data/train.jsonl
+    python recipes/default_model/grammar.py --output runs/leaflets
+    python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 --corpus runs/leaflets/train.jsonl
     python train.py recipes/default_model/recipe.yaml
-    python recipes/default_model/export.py runs/default_model modeling_iser/default_model
+    python recipes/default_model/grammar.py --output runs/leaflets2 --sentences 1500 --seed 1
+    python train.py recipes/default_model/continue.yaml
+    python recipes/default_model/export.py runs/default_model_2 modeling_iser/default_model
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from pathlib import Path
 
 import torch
 
+from datasets_scripts import load_ch_ddi
 from modeling_iser import IserForJointExtraction
+from modeling_iser.quantization_iser import spoiled_layers
 
 
 def main() -> None:
@@ -26,6 +30,8 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.run, dtype=torch.float32)
+    training = load_ch_ddi()["train"]["tokens"]
+    model.config.float_layers = spoiled_layers(model, training[:: max(1, len(training) // 64)])
     card = (arguments.output / "README.md").read_bytes()
     shutil.rmtree(arguments.output)
     model.half().save_pretrained(arguments.output)
