@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, HfArgumentParser
 
-from baselines import SYSTEMS
+from baselines import SYSTEMS, System
 from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
 from datasets_scripts.subsets import (
     divide,
@@ -70,6 +70,8 @@ logger = logging.getLogger("train")
 DATASETS: dict[str, Any] = {"conll04": load_conll04, "ch_ddi": load_ch_ddi, "corpus": load_corpus}
 LEAST_TO_DIVIDE = 100
 """Documents of a corpus from which validation documents are held out unasked: a tenth of fewer chooses at random."""
+TEACHERS_DIRECTORY = "teachers"
+"""Where, below a run's directory, the models are that its model learned from."""
 METRIC = str(Path(__file__).resolve().parent / "evaluate_iser")
 
 
@@ -558,13 +560,12 @@ def _load_optimizer_tensors(
 # ----------------------------------------------------------------------------------------- training
 
 
-def build_model(settings: Settings, data: Data) -> JointExtractionModel:
+def build_model(settings: Settings, data: Data, system: System) -> JointExtractionModel:
     """A new model on the encoder, or the checkpoint to go on from; where it lacks a label, with the data's labels."""
     labels = data.labels
     signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
         return _from_checkpoint(settings, labels, signatures)
-    system = SYSTEMS[settings.system]
     known = _fields(system.model.config_class)
     options = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in settings.system_options)}
     for name in options:
@@ -812,27 +813,64 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
         ValueError: for settings or data that cannot be used.
         FloatingPointError: when the loss is no longer a number.
     """
+    _refuse_to_overwrite(settings)
+    accelerator = _accelerator(settings)
+    with accelerator.main_process_first():
+        data = load_splits(settings, splits)
+    if settings.calibrate and data.validation is None:
+        raise ValueError("calibrate needs validation documents: a split of them, or validation_fraction.")
+    return _train(settings, data, SYSTEMS[settings.system], accelerator)
+
+
+def _refuse_to_overwrite(settings: Settings) -> None:
     output_dir = Path(str(settings.output_dir))
-    checkpoints = Checkpoints(output_dir)
-    if not settings.resume and (checkpoints.latest() is not None or (output_dir / "scores.json").exists()):
+    begun = Checkpoints(output_dir).latest() is not None or (output_dir / TEACHERS_DIRECTORY).exists()
+    if not settings.resume and (begun or (output_dir / "scores.json").exists()):
         raise ValueError(f"{output_dir} holds a run already. Continue it with --resume, or choose another output_dir.")
+
+
+def _accelerator(settings: Settings) -> Accelerator:
     accelerator = Accelerator(
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         mixed_precision=settings.mixed_precision,
         log_with="tensorboard",
-        project_dir=str(output_dir / "logs"),
+        project_dir=str(Path(str(settings.output_dir)) / "logs"),
     )
     logging.basicConfig(
         level=logging.INFO if accelerator.is_main_process else logging.ERROR,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    with accelerator.main_process_first():
-        data = load_splits(settings, splits)
+    return accelerator
+
+
+def _teachers(settings: Settings, data: Data, system: System) -> dict[str, JointExtractionModel]:
+    """
+    The models that a new model of the system learns from, each trained, or found, in a directory of its own.
+
+    What a teacher is told of a sentence is known of training documents alone, so that nothing is held out to choose
+    its checkpoint: it is the last.
+    """
+    teachers: dict[str, JointExtractionModel] = {}
+    for name, teacher in system.teachers.items() if not settings.checkpoint else ():
+        directory = Path(str(settings.output_dir)) / TEACHERS_DIRECTORY / name
+        if not (directory / "scores.json").exists():
+            logger.info("Training the %s", name.replace("_", " "))
+            own = dataclasses.replace(settings, output_dir=str(directory), push_to_hub=False, calibrate=False)
+            _train(own, data._replace(validation=None, tests={}), teacher, _accelerator(own))
+        teachers[name] = teacher.model.from_pretrained(directory, dtype=torch.float32)
+    return teachers
+
+
+def _train(settings: Settings, data: Data, system: System, accelerator: Accelerator) -> dict[str, dict[str, Any]]:
+    """Train a model of the system, and score and publish it; returns as [`train`]."""
+    output_dir = Path(str(settings.output_dir))
+    checkpoints = Checkpoints(output_dir)
     documents, validation, tests, _ = data
-    if settings.calibrate and validation is None:
-        raise ValueError("calibrate needs validation documents: a split of them, or validation_fraction.")
+    teachers = _teachers(settings, data, system)
     torch.manual_seed(derived_seed(settings.seed, "weights"))
-    model = build_model(settings, data)
+    model = build_model(settings, data, system)
+    if teachers:
+        model.learn_from(teachers)
     if not settings.metric.startswith(_tasks(model.config)):
         settings = dataclasses.replace(settings, metric=f"{_tasks(model.config)[0]}_micro_f1")
         logger.info("%s chooses the best checkpoint, since the model finds nothing else.", settings.metric)
@@ -1073,7 +1111,8 @@ are the relations that the model finds among the gold entities.
     if settings.push_to_hub:
         hub = HfApi()
         repository = hub.create_repo(settings.hub_model_id or output_dir.name, exist_ok=True).repo_id
-        hub.upload_folder(repo_id=repository, folder_path=output_dir, ignore_patterns=["checkpoints/*", "logs/*"])
+        ours = ["checkpoints/*", "logs/*", f"{TEACHERS_DIRECTORY}/*"]
+        hub.upload_folder(repo_id=repository, folder_path=output_dir, ignore_patterns=ours)
         logger.info("The model is on the Hub as %s", repository)
 
 

@@ -13,15 +13,24 @@ from .graphrel import GraphRelForJointExtraction
 from .multihead import MultiHeadForJointExtraction
 from .onerel import OneRelForJointExtraction
 from .spn4re import Spn4ReForJointExtraction
+from .ster import TEACHERS, SterForJointExtraction
 from .w2ner import W2NerForJointExtraction
 
 
 @dataclass(frozen=True)
 class System:
-    """A class of models, and the fields of its configuration that make the system."""
+    """
+    What is trained under a name.
+
+    Attributes:
+        model: the class of models.
+        fields: the fields of its configuration that make the system.
+        teachers: systems that are trained first, and that the model then learns from.
+    """
 
     model: type[JointExtractionModel]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    teachers: Mapping[str, System] = field(default_factory=dict)
 
 
 SYSTEMS: dict[str, System] = {
@@ -32,6 +41,10 @@ SYSTEMS: dict[str, System] = {
     "multihead": System(MultiHeadForJointExtraction),
     "graphrel_1p": System(GraphRelForJointExtraction, {"phases": 1}),
     "graphrel_2p": System(GraphRelForJointExtraction, {"phases": 2}),
+    "ster": System(
+        SterForJointExtraction,
+        teachers={name: System(SterForJointExtraction, {"privileged": what}) for name, what in TEACHERS.items()},
+    ),
     "w2ner": System(W2NerForJointExtraction),
 }
 """The systems by name."""

@@ -109,6 +109,7 @@ _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
 _ISER_CH_DDI = {"learning_rate": 1e-4}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
+    ("short", "ster"): _SPERT,
     # About as many steps as on CoNLL04, or half as many again.
     ("short", "conll04_standard"): {"num_epochs": 4},
     ("short", "ch_ddi"): {"num_epochs": 4},
@@ -116,8 +117,10 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "ch_ddi iser"): _ISER_CH_DDI,
     ("short", "ch_ddi_development iser"): _ISER_CH_DDI,
     ("short", "ch_ddi spert"): _SPERT_CH_DDI,
+    ("short", "ch_ddi ster"): _SPERT_CH_DDI,
     ("short", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("small", "spert"): _SPERT,
+    ("small", "ster"): _SPERT,
     ("small", "ch_ddi spert"): _SPERT_CH_DDI,
     ("small", "ch_ddi_development spert"): _SPERT_CH_DDI,
     ("full", "ch_ddi"): {"dropout": 0.75},

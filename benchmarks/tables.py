@@ -59,9 +59,10 @@ def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
     rows = []
     for system, runs in systems.items():
         cells = [system]
+        finds = [_finds(system, task) for task in ("entity", "relation")]
         for kind in DECODINGS:
-            cells += [_mean([f1(run[kind], task) for run in runs]) for task in (0, 1)]
-            cells.append(_significance(systems.get("iser", []), runs, kind) if system != "iser" else "–")
+            cells += [_mean([f1(run[kind], task) for run in runs]) if finds[task] else "–" for task in (0, 1)]
+            cells.append(_significance(systems.get("iser", []), runs, kind, finds) if system != "iser" else "–")
             if kind == "outcomes":
                 paper = PAPER.get(dataset, {}).get(system)
                 cells.append(" / ".join(part.split(" / ")[-1] for part in paper) if paper else "–")
@@ -79,17 +80,26 @@ def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
                 f"{statistics.fmean(score(run['outcomes'], task) for run in runs):.2f}"
                 for score in (precision, recall, f1)
             )
-            for task in (0, 1)
+            if _finds(system, name)
+            else "–"
+            for task, name in enumerate(("entity", "relation"))
         ]
         macro = " / ".join(
             f"{100 * statistics.fmean(run['scores'][f'{task}_macro_f1'] for run in runs):.2f}"
+            if _finds(system, task)
+            else "–"
             for task in ("entity", "relation")
         )
         paper = PAPER.get(dataset, {}).get(system, ())
-        in_full = paper if all(" / " in part for part in paper) else ()
+        in_full = paper if any(" / " in part for part in paper) else ()
         rows.append([system, *micro, *(in_full or ("–", "–")), macro])
     head = ["system", "entity P / R / F1", "relation P / R / F1", "paper: entity", "paper: relation"]
     return _markdown([*head, "macro F1: entity / relation"], rows)
+
+
+def _finds(system: str, task: str) -> bool:
+    """Whether a system, by its name in the tables, finds entities, or relations, at all."""
+    return task in ALL_SYSTEMS[system.split()[0]].model.config_class.tasks
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -102,14 +112,17 @@ def _mean(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.2f}{spread} ({len(values)})"
 
 
-def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str) -> str:
-    """p-values over the seeds that both have, if they were scored on the same sentences; `kind` names the outcomes."""
+def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str, finds: Sequence[bool]) -> str:
+    """
+    p-values over the seeds that both have, if they were scored on the same sentences; `kind` names the outcomes, and
+    `finds` says whether the other finds entities and relations.
+    """
     seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
     first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
     if len({tuple((row[2], row[5]) for row in rows) for rows in [*first, *second]}) != 1:
         return "–"
-    values = (paired_bootstrap(first, second, task) for task in (0, 1))
-    return " / ".join(f"{value:.3f}" if value >= 0.001 else "<0.001" for value in values)
+    values = (paired_bootstrap(first, second, task) if finds[task] else None for task in (0, 1))
+    return " / ".join("–" if v is None else f"{v:.3f}" if v >= 0.001 else "<0.001" for v in values)
 
 
 def main() -> None:

@@ -148,6 +148,10 @@ class JointExtractionModel(Extractor, PreTrainedModel):
         """Parameters that training leaves as they are."""
         return []
 
+    def learn_from(self, teachers: Mapping[str, JointExtractionModel]) -> None:
+        """Learn from models that were trained before; for systems that have teachers, each with a name."""
+        raise NotImplementedError(f"{type(self).__name__} has no teachers.")
+
     def collator(self, **sampling: Any) -> TrainingCollator:
         """What makes training batches for this model; see [`TrainingCollator`] for the arguments."""
         return self.collator_class(self.tokenizer, self.config, **sampling)

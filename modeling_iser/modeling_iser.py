@@ -70,6 +70,8 @@ class IserOutput(ModelOutput):
         fused_states: H of Eq. 5, shape `(batch_size, num_words, hidden_size)`.
         entity_attention: on request, see [`IserModelOutput`], shape `(batch_size, num_words, num_words)`.
         relation_attention: on request, same shape.
+        entity_features: what the entity classifier reads of each span, before dropout (Eq. 10).
+        relation_features: what the relation classifier reads of each pair, before dropout (Eq. 12).
     """
 
     loss: Tensor | None = None
@@ -86,6 +88,8 @@ class IserOutput(ModelOutput):
     fused_states: Tensor | None = None
     entity_attention: Tensor | None = None
     relation_attention: Tensor | None = None
+    entity_features: Tensor | None = None
+    relation_features: Tensor | None = None
 
 
 class IserPreTrainedModel(PreTrainedModel):
@@ -245,11 +249,13 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
                 pair_head, pair_tail = row[pair_head], row[pair_tail]
             spans = spans_of_grid(kept)
         features = self.span_features(states, spans)
-        entity_logits = self.score_spans(states, spans, features)
+        entity_features = self.entity_features(states, spans, features)
+        entity_logits = self.entity_classifier(self.dropout(entity_features))
         if pair_head is None or pair_tail is None:
             chosen, _, _ = choose_entities(entity_logits)
             pair_head, pair_tail = ordered_pairs(spans.sentence, chosen)
-        relation_logits = self.score_pairs(states, spans, features, pair_head, pair_tail)
+        relation_features = self.relation_features(states, spans, features, pair_head, pair_tail)
+        relation_logits = self._classify_pairs(relation_features)
         entity_loss = relation_loss = None
         if entity_labels is not None:
             cross_entropy = nn.functional.cross_entropy(entity_logits.float(), entity_labels, reduction="sum")
@@ -278,6 +284,8 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
             fused_states=encoded.fused_states,
             entity_attention=encoded.entity_attention,
             relation_attention=encoded.relation_attention,
+            entity_features=entity_features,
+            relation_features=relation_features,
         )
 
     def span_features(self, states: WordStates, spans: Spans) -> Tensor:
@@ -288,27 +296,38 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
         width = self.width_embedding((spans.width - 1).clamp(max=self.config.max_span_width - 1))
         return torch.cat([states.max_pool("fused", spans), width], dim=-1)
 
-    def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
-        """Entity logits of [span; width; c] (Eq. 10), shape `(num_spans, num_entity_types + 1)`."""
-        context = self.span_context(states, spans)
-        return self.entity_classifier(self.dropout(torch.cat([features, context], dim=-1)))
+    def entity_features(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
+        """[span; width; c] (Eq. 10), shape `(num_spans, 2 * hidden + width_embedding)`."""
+        return torch.cat([features, self.span_context(states, spans)], dim=-1)
 
-    def score_pairs(self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor) -> Tensor:
+    def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
+        """Entity logits (Eq. 10), shape `(num_spans, num_entity_types + 1)`."""
+        return self.entity_classifier(self.dropout(self.entity_features(states, spans, features)))
+
+    def relation_features(
+        self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor
+    ) -> Tensor:
         """
-        Relation logits of [span₁; width₁; span₂; width₂; context] (Eq. 12 and 13).
+        [span₁; width₁; span₂; width₂; context] (Eq. 12).
 
         Args:
             features: of all spans, from `span_features`.
             head, tail: indices of spans, shape `(num_pairs,)`.
 
         Returns:
-            Shape `(num_pairs, num_relation_types)`.
+            Shape `(num_pairs, 3 * hidden + 2 * width_embedding)`; without relation types `(num_pairs, 0)`.
         """
         if self.relation_classifier is None:
             return features.new_zeros(len(head), 0)
         context = self.relation_context(states, spans[head], spans[tail])
-        pair = torch.cat([features.index_select(0, head), features.index_select(0, tail), context], dim=-1)
-        return self.relation_classifier(self.dropout(pair))
+        return torch.cat([features.index_select(0, head), features.index_select(0, tail), context], dim=-1)
+
+    def score_pairs(self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor) -> Tensor:
+        """Relation logits (Eq. 13) of `relation_features`, shape `(num_pairs, num_relation_types)`."""
+        return self._classify_pairs(self.relation_features(states, spans, features, head, tail))
+
+    def _classify_pairs(self, features: Tensor) -> Tensor:
+        return self.relation_classifier(self.dropout(features)) if self.relation_classifier is not None else features
 
     # --------------------------------------------------------------------------------- extraction
 

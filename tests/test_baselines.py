@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import train
-from baselines import SYSTEMS, casrel, graphrel, multihead, onerel, spn4re, w2ner
+from baselines import SYSTEMS, casrel, graphrel, multihead, onerel, spn4re, ster, w2ner
 from baselines.crf import LinearChainCrf
 from baselines.triples import Triple, found_triples
-from modeling_iser import VARIANTS, JointExtractionModel, prepare_sentences
+from modeling_iser import VARIANTS, IserConfig, IserForJointExtraction, JointExtractionModel, prepare_sentences
 
 from .conftest import DOCUMENTS, ENTITY_TYPES, RELATION_TYPES, REPOSITORY
 from .test_own_corpus import FORMATS
@@ -545,3 +545,124 @@ def test_graphrel_takes_the_relation_of_most_votes(make_baseline: MakeBaseline) 
     relations[0, 3], relations[0, 4], relations[1, 3] = 2, 1, 2
     assert model._vote(entities, relations, 0.0) == [{"head": 0, "tail": 1, "type": RELATION_TYPES[1], "score": 0.5}]
     assert model._vote(entities, relations, 0.6) == []
+
+
+# ------------------------------------------------------------------------------------------------ STER
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_contrastive_loss_is_that_of_the_formula(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(0, 5, (2 + seed % 4,), generator=generator).tolist()
+    student, teacher = ([torch.randn(n, 6, generator=generator).double() for n in sizes] for _ in range(2))
+
+    def distance(one: Tensor, other: Tensor) -> float:
+        return 1 - float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
+
+    total, batch = 0.0, len(sizes)
+    for i, features in enumerate(student):
+        for number, feature in enumerate(features):
+            same = distance(feature, teacher[i][number])
+            others = [
+                (2 - (distance(feature, teacher[k][number]) - same)) / 2
+                for k in range(batch)
+                if k != i and number < sizes[k]
+            ]
+            total += same + (sum(others) / len(others) if others else 0.0)
+    sentence = torch.tensor([i for i, size in enumerate(sizes) for _ in range(size)], dtype=torch.long)
+    loss = ster.contrastive_loss(torch.cat(student), torch.cat(teacher), sentence, batch)
+    assert float(loss) == pytest.approx(total / (batch * 200 * (batch - 1) * 4))
+
+
+def test_a_single_sentence_has_no_contrast() -> None:
+    features = torch.randn(3, 4)
+    assert float(ster.contrastive_loss(features, features, torch.zeros(3, dtype=torch.long), 1)) == 0
+
+
+@pytest.mark.parametrize("privileged", ["entities", "relations"])
+def test_teachers_read_what_they_are_told_behind_the_words(make_baseline: MakeBaseline, privileged: str) -> None:
+    student, teacher = make_baseline("ster"), make_baseline("ster", privileged=privileged)
+    plain, told = (training_batch(model, DOCUMENTS) for model in (student, teacher))
+    name = next(name for name, what in ster.TEACHERS.items() if what == privileged)
+    for key in ("input_ids", "attention_mask"):
+        assert torch.equal(plain[f"{name}_{key}"], told[key])
+    for key in ("word_token_start", "word_token_end", "span_start", "pair_head", "relation_labels"):
+        assert torch.equal(plain[key], told[key])
+    tokenizer, first = student.tokenizer, student.config.encoder_config.vocab_size
+    for index, document in enumerate(DOCUMENTS):
+        ids = told["input_ids"][index][told["attention_mask"][index].bool()].tolist()
+        sentence = plain["input_ids"][index][plain["attention_mask"][index].bool()].tolist()
+        assert ids[: len(sentence) - 1] == sentence[:-1] and ids[-1] == tokenizer.sep_token_id
+        added = ids[len(sentence) - 1 : -1]
+        if privileged == "relations":
+            expected = sorted(RELATION_TYPES.index(relation["type"]) for relation in document["relations"])
+            assert sorted(token - first for token in added) == expected
+        else:
+            words = [document["tokens"][e["start"] : e["end"]] for e in document["entities"]]
+            ids_of = [tokenizer(word, add_special_tokens=False)["input_ids"] for name in words for word in name]
+            assert sorted(added) == sorted(token for tokens in ids_of for token in tokens)
+    assert teacher(**told).loss is not None
+
+
+def test_told_tokens_leave_room_for_the_words(make_baseline: MakeBaseline) -> None:
+    student = make_baseline("ster", max_tokens=12)
+    sentences, _ = prepare_sentences(DOCUMENTS, student.tokenizer, student.config)
+    batch = student.collator(seed=1)(sentences)
+    assert batch["entity_teacher_input_ids"].shape[1] <= 12
+    assert torch.equal(batch["attention_mask"].sum(1) <= batch["entity_teacher_attention_mask"].sum(1),
+                       torch.ones(len(sentences), dtype=torch.bool))  # fmt: skip
+
+
+def test_the_student_learns_from_its_teachers_and_is_a_spert(make_baseline: MakeBaseline, tmp_path: Path) -> None:
+    student = make_baseline("ster").double()
+    batch = training_batch(student, DOCUMENTS)
+    alone = student(**batch)
+    assert alone.contrastive_loss is None
+    teachers = {name: make_baseline("ster", 1, privileged=what).double() for name, what in ster.TEACHERS.items()}
+    student.learn_from(teachers)
+    output = student(**batch)
+    expected = 0.0
+    for name, teacher in teachers.items():
+        privileged = {key: value for key, value in batch.items() if "teacher" not in key}
+        for key in ("input_ids", "attention_mask"):
+            privileged[key] = batch[f"{name}_{key}"]
+        taught = teacher(**privileged)
+        for features, sentence in (
+            ("entity_features", batch["span_sentence"]),
+            ("relation_features", batch["span_sentence"][batch["pair_head"]]),
+        ):
+            loss = ster.contrastive_loss(output[features].float(), taught[features].float(), sentence, len(DOCUMENTS))
+            expected += float(loss)
+    assert float(output.contrastive_loss) == pytest.approx(expected, rel=1e-5)
+    assert float(output.loss) == pytest.approx(float(alone.loss) + expected, rel=1e-5)
+    output.loss.backward()
+    assert all(parameter.grad is None for teacher in teachers.values() for parameter in teacher.parameters())
+    assert not any("teacher" in name for name in student.state_dict())
+    fields = {k: v for k, v in student.config.to_dict().items() if k not in ("privileged", "model_type", "auto_map")}
+    spert = IserForJointExtraction(IserConfig.from_dict(fields)).double().eval()
+    spert.load_state_dict(student.state_dict())
+    spert.tokenizer = student.tokenizer
+    assert spert.extract(WORDS) == student.eval().extract(WORDS)
+
+
+def test_one_command_trains_teachers_and_student_and_goes_on_after_them(tmp_path: Path, encoder_dir: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for split in ("train", "validation", "test"):
+        FORMATS["jsonl"].write(DOCUMENTS, tmp_path / "corpus" / f"{split}.jsonl")
+    words = [
+        "--dataset", "corpus", "--data_dir", str(tmp_path / "corpus"), "--encoder", str(encoder_dir), "--system",
+        "ster", "--output_dir", str(tmp_path / "run"), "--num_epochs", "2", "--batch_size", "3",
+    ]  # fmt: skip
+    train.train(train.parse_settings(words))
+    teachers = {name: tmp_path / "run" / "teachers" / name for name in ster.TEACHERS}
+    for name, directory in teachers.items():
+        teacher = ster.SterForJointExtraction.from_pretrained(directory)
+        assert teacher.config.privileged == ster.TEACHERS[name]
+        assert teacher(**training_batch(teacher, DOCUMENTS)).loss is not None
+    with pytest.raises(ValueError, match="--resume"):
+        train.train(train.parse_settings(words))
+    made = {name: (directory / "scores.json").stat().st_mtime_ns for name, directory in teachers.items()}
+    (tmp_path / "run" / "scores.json").unlink()
+    scores = train.train(train.parse_settings([*words, "--resume"]))
+    assert set(scores) == {"validation", "test"}
+    assert made == {name: (directory / "scores.json").stat().st_mtime_ns for name, directory in teachers.items()}

@@ -165,9 +165,9 @@ def test_the_papers_figures_agree_with_each_other() -> None:
         for figures in both
         if " / " in figures
     ]
-    assert len(in_full) == 12
+    assert len(in_full) == 37
     differing = [row[:2] for row in in_full if abs(2 * row[2] * row[3] / (row[2] + row[3]) - row[4]) > 0.011]
-    assert differing == [("ch_ddi", "iser")], "as a footnote says"
+    assert sorted(differing) == [("ch_ddi", "graphrel_2p"), ("ch_ddi", "iser")], "as footnotes say"
 
 
 @pytest.mark.parametrize("directory", sorted(p.name for p in (ROOT / "benchmarks" / "results").iterdir() if p.is_dir()))

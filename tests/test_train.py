@@ -405,7 +405,7 @@ def test_conll04_itself(tmp_path: Path) -> None:
     assert (len(documents), len(validation or ()), len(tests["test"])) == (922, 231, 288)
     assert labels.entity_types == ("Loc", "Org", "Other", "Peop")
     assert labels.relation_types == ("Kill", "Live_In", "Located_In", "OrgBased_In", "Work_For")
-    model = train.build_model(settings, data)
+    model = train.build_model(settings, data, train.SYSTEMS[settings.system])
     assert len(model.config.relation_signatures or ()) == 5
     sentences, report = train.prepare_sentences(documents, model.tokenizer, model.config)
     assert len(report.wide_entities) == 2
