@@ -8,7 +8,7 @@ after it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class CasRelConfig(TriplesConfig):
 
 class CasRelCollator(TrainingCollator):
     """Tags of all subjects, and of the objects of one subject a sentence, drawn at random."""
+
+    config: CasRelConfig
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
@@ -66,6 +68,26 @@ class CasRelCollator(TrainingCollator):
             "has_subject": has_subject,
             "object_labels": object_labels,
         }
+
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        tails: dict[tuple[int, int], dict[int, list[tuple[int, int]]]] = {}
+        for (head, tail), types in sentence.relations.items():
+            for relation in types:
+                tails.setdefault(head, {}).setdefault(relation, []).append(tail)
+
+        def found(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+            tags = torch.zeros(2, len(sentence.word_tokens))
+            for start, end in ranges:
+                tags[0, start] = tags[1, end - 1] = 1
+            return [(start, end) for start, end, _ in paired(tags[0], tags[1], 0.5)]
+
+        triples = [
+            Triple(head, relation, tail, 1.0)
+            for head in found(tails)
+            for relation, gold in tails.get(head, {}).items()
+            for tail in found(gold)
+        ]
+        return found_triples(triples, self.config, 0.5)
 
 
 @dataclass

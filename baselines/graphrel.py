@@ -8,6 +8,7 @@ over them, and predicts both again.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ from modeling_iser import JointExtractionConfig, JointExtractionModel, Sentence,
 from modeling_iser.configuration_iser import check_choice
 from modeling_iser.modeling_base_iser import new_encoder, pool_words
 
+from .tags import bioes_tags, read_bioes
+
 
 INPUTS = ("encoder", "embeddings")
 ADJACENCIES = ("chain",)
-BEGIN, INSIDE, END, SINGLE = range(4)
-"""Tags of an entity of type i are 4i + 1 + these; 0 is outside."""
 _RELATION_WEIGHT = 3.0
 _POSITIVE_WEIGHT = 2.0
 
@@ -96,37 +97,19 @@ class GraphRelCollator(TrainingCollator):
         for row, sentence in enumerate(sentences):
             for (start, end), label in sorted(sentence.entities.items()):
                 if not tags[row, start:end].any():
-                    tags[row, start:end] = torch.tensor(entity_tags(end - start, label - 1))
+                    tags[row, start:end] = torch.tensor(bioes_tags(end - start, label - 1))
             for (head, tail), types in sentence.relations.items():
                 for relation in sorted(types):
                     relations[row, slice(*head), slice(*tail)] = relation + 1
         return {"tags": tags, "relation_labels": relations}
 
-
-def entity_tags(width: int, kind: int) -> list[int]:
-    """Tags of an entity's words."""
-    parts = [SINGLE] if width == 1 else [BEGIN, *[INSIDE] * (width - 2), END]
-    return [4 * kind + 1 + part for part in parts]
-
-
-def tagged_entities(tags: Sequence[int]) -> list[tuple[int, int, int]]:
-    """First word, the word after the last and type of the entities whose tags are complete and of one type."""
-    found, start = [], None
-    for word, tag in enumerate(tags):
-        kind, part = divmod(tag - 1, 4)
-        if tag == 0 or (start is not None and kind != (tags[start] - 1) // 4):
-            start = None
-        if tag == 0:
-            continue
-        if part == SINGLE:
-            found.append((word, word + 1, kind))
-            start = None
-        elif part == BEGIN:
-            start = word
-        elif part == END and start is not None:
-            found.append((start, word + 1, kind))
-            start = None
-    return found
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        labels = self.labels([sentence])
+        entities = [
+            {"start": start, "end": end, "type": self.config.entity_types[kind], "score": 1.0}
+            for start, end, kind in read_bioes(labels["tags"][0].tolist())
+        ]
+        return {"entities": entities, "relations": vote(entities, labels["relation_labels"][0], self.config, 0.0)}
 
 
 @dataclass
@@ -266,29 +249,31 @@ class GraphRelForJointExtraction(JointExtractionModel):
             entities = [
                 {"start": start, "end": end, "type": self.config.entity_types[kind],
                  "score": float(tag_scores[index, start:end].min())}
-                for start, end, kind in tagged_entities(tags[index, :length].tolist())
+                for start, end, kind in read_bioes(tags[index, :length].tolist())
                 if float(tag_scores[index, start:end].min()) >= entity_threshold
             ]  # fmt: skip
-            voted = self._vote(entities, relations[index], relation_threshold)
+            voted = vote(entities, relations[index], self.config, relation_threshold)
             found.append({"entities": entities, "relations": voted})
         return found
 
-    def _vote(self, entities: list[dict[str, Any]], relations: Tensor, threshold: float) -> list[dict[str, Any]]:
-        """The relation of most of the pairs of words of each pair of entities; its share is its score."""
-        found = []
-        for head, first in enumerate(entities):
-            for tail, second in enumerate(entities):
-                cells = relations[first["start"] : first["end"], second["start"] : second["end"]].flatten().tolist()
-                votes = Counter(cell for cell in cells if cell)
-                if head == tail or not votes:
-                    continue
-                relation, count = min(votes.items(), key=lambda vote: (-vote[1], vote[0]))
-                name, score = self.config.relation_types[relation - 1], count / len(cells)
-                symmetric = name in self.config.symmetric_relations
-                allowed = self.config.allows(first["type"], name, second["type"])
-                if allowed and score >= threshold and not (symmetric and tail < head):
-                    found.append({"head": head, "tail": tail, "type": name, "score": score})
-        return found
+
+def vote(
+    entities: list[dict[str, Any]], relations: Tensor, config: JointExtractionConfig, threshold: float
+) -> list[dict[str, Any]]:
+    """The relation of most of the pairs of words of each pair of entities; its share is its score."""
+    found = []
+    for (head, first), (tail, second) in itertools.permutations(enumerate(entities), 2):
+        cells = relations[first["start"] : first["end"], second["start"] : second["end"]].flatten().tolist()
+        votes = Counter(cell for cell in cells if cell)
+        if not votes:
+            continue
+        relation, count = min(votes.items(), key=lambda counted: (-counted[1], counted[0]))
+        name, score = config.relation_types[relation - 1], count / len(cells)
+        symmetric = name in config.symmetric_relations
+        allowed = config.allows(first["type"], name, second["type"])
+        if allowed and score >= threshold and not (symmetric and tail < head):
+            found.append({"head": head, "tail": tail, "type": name, "score": score})
+    return found
 
 
 def _weighted(logits: Tensor, labels: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from modeling_iser import JointExtractionConfig, JointExtractionModel, Sentence,
 from modeling_iser.modeling_base_iser import new_encoder
 
 from .crf import LinearChainCrf
+from .tags import bio_tags, read_bio
 
 
 class MultiHeadConfig(JointExtractionConfig):
@@ -72,28 +73,21 @@ class MultiHeadCollator(TrainingCollator):
         for row, sentence in enumerate(sentences):
             for (start, end), label in sorted(sentence.entities.items()):
                 if not tags[row, start:end].any():
-                    tags[row, start:end] = 2 * label
-                    tags[row, start] = 2 * label - 1
+                    tags[row, start:end] = torch.tensor(bio_tags(end - start, label - 1))
             for (head, tail), types in sentence.relations.items():
                 relations[row, head[1] - 1, tail[1] - 1, sorted(types)] = 1.0
         return {"tags": tags, "relation_labels": relations}
 
-
-def tagged_entities(tags: Sequence[int]) -> list[tuple[int, int, int]]:
-    """
-    First word, the word after the last and type of the entities of a sequence of BIO tags. A tag inside an entity that
-    does not go on with the type before it begins one.
-    """
-    found: list[tuple[int, int, int]] = []
-    for word, tag in enumerate(tags):
-        kind, begins = (tag - 1) // 2, tag % 2 == 1
-        if tag == 0:
-            continue
-        if not begins and found and found[-1][1] == word and found[-1][2] == kind:
-            found[-1] = (found[-1][0], word + 1, kind)
-        else:
-            found.append((word, word + 1, kind))
-    return found
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        labels = self.labels([sentence])
+        ranges = read_bio(labels["tags"][0].tolist())
+        entities = [
+            {"start": start, "end": end, "type": self.config.entity_types[kind], "score": 1.0}
+            for start, end, kind in ranges
+        ]
+        last = [end - 1 for _, end, _ in ranges]
+        scores = labels["relation_labels"][0][last][:, last]
+        return {"entities": entities, "relations": related(entities, scores, self.config, 0.5)}
 
 
 @dataclass
@@ -219,7 +213,7 @@ class MultiHeadForJointExtraction(JointExtractionModel):
             tags, score = self.crf.decode(logits[index, :length])
             entities = [
                 {"start": start, "end": end, "type": self.config.entity_types[kind], "score": score}
-                for start, end, kind in tagged_entities(tags)
+                for start, end, kind in read_bio(tags)
                 if score >= entity_threshold
             ]
             relations = self._relations(states[index, :length], tags, entities, relation_threshold)
@@ -235,17 +229,29 @@ class MultiHeadForJointExtraction(JointExtractionModel):
         last = [entity["end"] - 1 for entity in entities]
         tagged = self.with_tags(states, torch.tensor(tags, device=states.device))[None, last]
         scores = self.relation_logits(tagged, tagged)[0].float().sigmoid().cpu()
-        relations = []
-        for head, tail, relation in (scores >= threshold).nonzero().tolist():
-            name, score = self.config.relation_types[relation], float(scores[head, tail, relation])
-            if name in self.config.symmetric_relations:
-                score = (score + float(scores[tail, head, relation])) / 2
-                if head > tail or score < threshold:
-                    continue
-            types = entities[head]["type"], name, entities[tail]["type"]
-            if head != tail and self.config.allows(*types):
-                relations.append({"head": head, "tail": tail, "type": name, "score": score})
-        return relations
+        return related(entities, scores, self.config, threshold)
+
+
+def related(
+    entities: list[dict[str, Any]], scores: Tensor, config: JointExtractionConfig, threshold: float
+) -> list[dict[str, Any]]:
+    """
+    The relations between entities that reach the threshold.
+
+    Args:
+        scores: of heads, tails and relations, shape `(num_entities, num_entities, num_relation_types)`.
+    """
+    relations = []
+    for head, tail, relation in (scores >= threshold).nonzero().tolist():
+        name, score = config.relation_types[relation], float(scores[head, tail, relation])
+        if name in config.symmetric_relations:
+            score = (score + float(scores[tail, head, relation])) / 2
+            if head > tail or score < threshold:
+                continue
+        types = entities[head]["type"], name, entities[tail]["type"]
+        if head != tail and config.allows(*types):
+            relations.append({"head": head, "tail": tail, "type": name, "score": score})
+    return relations
 
 
 AutoConfig.register("multihead", MultiHeadConfig, exist_ok=True)

@@ -110,6 +110,8 @@ def read_table(tags: Tensor, scores: Tensor) -> list[Triple]:
 class OneRelCollator(TrainingCollator):
     """Tags of every pair of words."""
 
+    config: OneRelConfig
+
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
@@ -121,6 +123,10 @@ class OneRelCollator(TrainingCollator):
             for s in sentences
         ]
         return {"tags": torch.stack(tables)}
+
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        tags = self.labels([sentence])["tags"][0]
+        return found_triples(read_table(tags, torch.ones(tags.shape)), self.config, 0.0)
 
 
 @dataclass

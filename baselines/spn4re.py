@@ -72,6 +72,8 @@ class Spn4ReConfig(TriplesConfig):
 class Spn4ReCollator(TrainingCollator):
     """The triples of all sentences in one list."""
 
+    config: Spn4ReConfig
+
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
@@ -87,6 +89,13 @@ class Spn4ReCollator(TrainingCollator):
             ]
             rows += triples[: self.config.num_queries]
         return {"triples": torch.tensor(rows, dtype=torch.long).reshape(-1, 6)}
+
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        triples = [
+            Triple((head, head_last + 1), relation, (tail, tail_last + 1), 1.0)
+            for _, relation, head, head_last, tail, tail_last in self.labels([sentence])["triples"].tolist()
+        ]
+        return found_triples(triples, self.config, 0.0)
 
 
 @dataclass

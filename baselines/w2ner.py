@@ -81,6 +81,14 @@ class W2NerCollator(TrainingCollator):
         longest = max(len(sentence.word_tokens) for sentence in sentences)
         return {"tags": torch.stack([tag_table(sentence.entities, longest) for sentence in sentences])}
 
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        tags = self.labels([sentence])["tags"][0]
+        entities = [
+            {"start": start, "end": end, "type": self.config.entity_types[kind], "score": score}
+            for start, end, kind, score in read_table(tags, torch.ones(tags.shape))
+        ]
+        return {"entities": entities, "relations": []}
+
 
 def tag_table(entities: dict[tuple[int, int], int], size: int) -> Tensor:
     """Tags of entities, range → label from 1 on, shape `(size, size)`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from .configuration_iser import JointExtractionConfig
+from .decoding_iser import drop_overlaps
 from .text_iser import split_windows
 
 
@@ -376,6 +377,13 @@ class TrainingCollator:
         """What the system learns from."""
         raise NotImplementedError
 
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        """
+        The labels of a sentence, decoded: entities and relations as `extract` would give them if the model were right
+        in everything. What is missing or wrong is what the system cannot express.
+        """
+        raise NotImplementedError
+
     def generator(self, sentence: Sentence, what: str) -> random.Random:
         tokens = [token for word in sentence.word_tokens for token in word]
         return random.Random(f"{self.seed} {self.epoch} {sentence.document_id} {tokens[:8]} {what}")
@@ -424,6 +432,26 @@ class IserCollator(TrainingCollator):
             "pair_tail": pair_tensor[:, 1],
             "relation_labels": relation_labels,
         }
+
+    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+        place = {span: index for index, span in enumerate(sorted(sentence.entities))}
+        entities = [
+            {
+                "start": start,
+                "end": end,
+                "type": self.config.entity_types[sentence.entities[start, end] - 1],
+                "score": 1.0,
+            }
+            for start, end in place
+        ]
+        relations = [
+            {"head": place[head], "tail": place[tail], "type": self.config.relation_types[relation], "score": 1.0}
+            for (head, tail), types in sentence.relations.items()
+            for relation in sorted(types)
+            if self.config.relation_types[relation] not in self.config.symmetric_relations or head < tail
+        ]
+        found = {"entities": entities, "relations": relations}
+        return found if self.config.overlapping_entities else drop_overlaps(found)
 
     def _negative_spans(self, sentence: Sentence) -> list[tuple[int, int]]:
         length, widest = len(sentence.word_tokens), self.config.max_span_width

@@ -14,15 +14,25 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 import train
-from baselines import SYSTEMS, casrel, graphrel, multihead, onerel, spn4re, ster, w2ner
+from baselines import SYSTEMS, casrel, graphrel, onerel, spn4re, ster, w2ner
 from baselines.crf import LinearChainCrf
+from baselines.tags import bio_tags, bioes_tags, read_bio, read_bioes
 from baselines.triples import Triple, found_triples
-from modeling_iser import VARIANTS, IserConfig, IserForJointExtraction, JointExtractionModel, prepare_sentences
+from benchmarks.ceilings import ceilings
+from datasets_scripts.subsets import frequent_end_types
+from modeling_iser import (
+    VARIANTS,
+    IserConfig,
+    IserForJointExtraction,
+    JointExtractionModel,
+    Sentence,
+    prepare_sentences,
+)
 
 from .conftest import DOCUMENTS, ENTITY_TYPES, RELATION_TYPES, REPOSITORY
 from .test_own_corpus import FORMATS
@@ -370,9 +380,9 @@ def test_tags_are_read_back(seed: int) -> None:
     entities = [(start, end, generator.randrange(3)) for start, end in apart(generator, 4, 12)]
     tags = [0] * 12
     for start, end, kind in entities:
-        tags[start:end] = [2 * kind + 1, *[2 * kind + 2] * (end - start - 1)]
-    assert multihead.tagged_entities(tags) == entities
-    assert multihead.tagged_entities([2, 2, 4, 0, 4]) == [(0, 2, 0), (2, 3, 1), (4, 5, 1)]
+        tags[start:end] = bio_tags(end - start, kind)
+    assert read_bio(tags) == entities
+    assert read_bio([2, 2, 4, 0, 4]) == [(0, 2, 0), (2, 3, 1), (4, 5, 1)]
 
 
 def test_multihead_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
@@ -480,9 +490,9 @@ def test_graphrel_tags_are_read_back(seed: int) -> None:
     entities = [(start, end, generator.randrange(3)) for start, end in apart(generator, 4, 12)]
     tags = [0] * 12
     for start, end, kind in entities:
-        tags[start:end] = graphrel.entity_tags(end - start, kind)
-    assert graphrel.tagged_entities(tags) == entities
-    assert graphrel.tagged_entities([1, 3, 4, 2, 3, 1, 7, 1, 1, 3]) == [(0, 2, 0), (2, 3, 0), (8, 10, 0)]
+        tags[start:end] = bioes_tags(end - start, kind)
+    assert read_bioes(tags) == entities
+    assert read_bioes([1, 3, 4, 2, 3, 1, 7, 1, 1, 3]) == [(0, 2, 0), (2, 3, 0), (8, 10, 0)]
 
 
 @pytest.mark.parametrize("phases", [1, 2])
@@ -543,8 +553,78 @@ def test_graphrel_takes_the_relation_of_most_votes(make_baseline: MakeBaseline) 
     entities = [{"start": 0, "end": 2, "type": "Peop"}, {"start": 3, "end": 5, "type": "Loc"}]
     relations = torch.zeros(5, 5, dtype=torch.long)
     relations[0, 3], relations[0, 4], relations[1, 3] = 2, 1, 2
-    assert model._vote(entities, relations, 0.0) == [{"head": 0, "tail": 1, "type": RELATION_TYPES[1], "score": 0.5}]
-    assert model._vote(entities, relations, 0.6) == []
+    assert graphrel.vote(entities, relations, model.config, 0.0) == [
+        {"head": 0, "tail": 1, "type": RELATION_TYPES[1], "score": 0.5}
+    ]
+    assert graphrel.vote(entities, relations, model.config, 0.6) == []
+
+
+# ------------------------------------------------------------------------------------ what can be expressed
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_gold_comes_back_from_every_systems_labels(make_baseline: MakeBaseline, name: str) -> None:
+    model = make_baseline(name)
+    config, tasks = model.config, model.config.tasks
+    if hasattr(config, "end_types"):
+        config.end_types = frequent_end_types(DOCUMENTS)
+    sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, config)
+    collator = model.collator(seed=1)
+    for document, sentence in zip(DOCUMENTS, sentences, strict=True):
+        found, wanted = (as_sets(each) for each in (collator.read_back(sentence), document))
+        for task in tasks:
+            assert found[task] == wanted[task], document["id"]
+
+
+def as_sets(document: dict[str, Any]) -> dict[str, set[Any]]:
+    places = [(entity["start"], entity["end"], entity["type"]) for entity in document["entities"]]
+    relations = {(places[r["head"]], r["type"], places[r["tail"]]) for r in document["relations"]}
+    return {"entity": set(places), "relation": relations}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_comes_back_is_well_formed_for_any_labels(make_baseline: MakeBaseline, name: str, data: Any) -> None:
+    """Labels that a scheme cannot express lose or change relations, and never break the decoding."""
+    model = cached_baseline(make_baseline, name)
+    config = model.config
+    ranges = data.draw(st.lists(spans.filter(lambda s: s[1] <= 10), max_size=5, unique=True))
+    entities = {span: data.draw(st.integers(1, len(ENTITY_TYPES))) for span in ranges}
+    pairs = st.sampled_from(list(itertools.permutations(ranges, 2))) if len(ranges) > 1 else st.nothing()
+    drawn = data.draw(st.lists(pairs, max_size=6, unique=True)) if len(ranges) > 1 else []
+    relations = {pair: {data.draw(st.integers(0, len(RELATION_TYPES) - 1))} for pair in drawn}
+    found = model.collator(seed=1).read_back(Sentence("1", [[7]] * 10, entities, relations))
+    for entity in found["entities"]:
+        assert 0 <= entity["start"] < entity["end"] <= 10
+        assert entity["type"] in config.entity_types
+    for relation in found["relations"]:
+        assert relation["head"] != relation["tail"]
+        assert {relation["head"], relation["tail"]} <= set(range(len(found["entities"])))
+        assert relation["type"] in config.relation_types
+
+
+_BASELINES_OF_THE_PROPERTY: dict[str, Any] = {}
+
+
+def cached_baseline(make: MakeBaseline, name: str) -> Any:
+    if name not in _BASELINES_OF_THE_PROPERTY:
+        _BASELINES_OF_THE_PROPERTY[name] = make(name)
+    return _BASELINES_OF_THE_PROPERTY[name]
+
+
+def test_the_ceilings_name_every_scheme_and_lose_what_it_cannot_hold() -> None:
+    """Two heads whose ranges cross: BIO has no tags for them; spans that may overlap do."""
+    crossing = {
+        "id": "1", "text": "a b c d e", "tokens": list("abcde"),
+        "entities": [{"start": 0, "end": 3, "type": "x"}, {"start": 1, "end": 3, "type": "x"},
+                     {"start": 4, "end": 5, "type": "x"}],
+        "relations": [{"head": 0, "tail": 2, "type": "r"}, {"head": 1, "tail": 2, "type": "r"}],
+    }  # fmt: skip
+    rows = {row.system: row for row in ceilings([crossing])}
+    assert rows["spert"].changed == 0 and rows["spert"].entity == rows["spert"].relation == 100
+    assert rows["multihead"].changed == 1 and rows["multihead"].relation < 100
+    assert rows["w2ner"].relation is None and rows["casrel"].entity is None
 
 
 # ------------------------------------------------------------------------------------------------ STER

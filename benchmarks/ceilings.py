@@ -1,0 +1,106 @@
+"""
+What each system could find at best: gold labels, encoded in its scheme and decoded again.
+
+    python -m benchmarks.ceilings --dataset conll04 --data_dir CONLL04 --splits train validation test
+    python -m benchmarks.ceilings --dataset ch_ddi --splits train test leaflets
+
+The table holds the documents that come back changed, and the strict micro F1 of what comes back. Entities may overlap
+where a system can hold them so, as in the comparison. The systems that find triples alone take the types of a
+relation's ends from what is most frequent in the documents.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import evaluate
+from transformers import AutoConfig, AutoTokenizer
+
+from baselines import SYSTEMS
+from datasets_scripts.subsets import fitting_span_width, found_labels, frequent_end_types
+from modeling_iser import DEFAULT_MODEL, prepare_sentences
+from train import DATASETS, METRIC
+
+
+# One of those that share a scheme stands for all.
+SCHEMES = {
+    "spert": "SpERT, STER, ISER", "casrel": "CasRel", "onerel": "OneRel", "spn4re": "SPN4RE",
+    "multihead": "multi-head selection", "graphrel_2p": "GraphRel", "w2ner": "W2NER",
+}  # fmt: skip
+
+
+class Ceiling(NamedTuple):
+    """What comes back of a system's labels; F1 in percent, `None` for what the system does not find."""
+
+    system: str
+    documents: int
+    changed: int
+    entity: float | None
+    relation: float | None
+
+
+def ceilings(documents: Sequence[dict[str, Any]]) -> Iterator[Ceiling]:
+    """The ceiling of each scheme on documents."""
+    labels = found_labels(documents)
+    tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
+    encoder = AutoConfig.from_pretrained(DEFAULT_MODEL).encoder_config
+    metric = evaluate.load(METRIC)
+    for name in SCHEMES:
+        system = SYSTEMS[name]
+        fields: dict[str, Any] = dict(system.fields)
+        if "relation" in system.model.config_class.tasks and "entity" not in system.model.config_class.tasks:
+            fields["end_types"] = frequent_end_types(documents)
+        config = system.model.config_class(
+            encoder_config=encoder,
+            entity_types=labels.entity_types,
+            relation_types=labels.relation_types,
+            max_span_width=fitting_span_width(documents),
+            max_tokens=10**6,  # every document in one piece: windows are no part of a scheme
+            overlapping_entities=True,
+            **fields,
+        )
+        collator = system.model.collator_class(tokenizer, config)
+        sentences = {sentence.document_id: sentence for sentence in prepare_sentences(documents, tokenizer, config)[0]}
+        empty: dict[str, Any] = {"entities": [], "relations": []}
+        found = [
+            {**document, **(collator.read_back(sentences[document["id"]]) if document["id"] in sentences else empty)}
+            for document in documents
+        ]
+        scores = metric.compute(predictions=found, references=list(documents))
+        changed = sum(
+            any(_items(one)[task] != _items(other)[task] for task in config.tasks)
+            for one, other in zip(found, documents, strict=True)
+        )
+        entity, relation = (
+            100 * scores[f"{task}_micro_f1"] if task in config.tasks else None for task in ("entity", "relation")
+        )
+        yield Ceiling(name, len(documents), changed, entity, relation)
+
+
+def _items(document: dict[str, Any]) -> dict[str, set[Any]]:
+    entities = [(entity["start"], entity["end"], entity["type"]) for entity in document["entities"]]
+    relations = {(entities[r["head"]], r["type"], entities[r["tail"]]) for r in document["relations"]}
+    return {"entity": set(entities), "relation": relations}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=[name for name in DATASETS if name != "corpus"], required=True)
+    parser.add_argument("--data_dir", type=Path)
+    parser.add_argument("--splits", nargs="+", required=True)
+    options = parser.parse_args()
+    splits = DATASETS[options.dataset](options.data_dir)
+    documents = [
+        {**document, "id": f"{name} {document['id']}"} for name in options.splits for document in splits[name].to_list()
+    ]
+    print("| scheme | documents that it changes | entity F1 at best | relation F1 at best |\n|---|---|---|---|")
+    for row in ceilings(documents):
+        cells = ("–" if value is None else f"{value:.2f}" for value in (row.entity, row.relation))
+        print(f"| {SCHEMES[row.system]} | {row.changed} of {row.documents} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
