@@ -9,6 +9,7 @@ TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6",
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
+GRAPH = ["networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
 setup(
@@ -19,12 +20,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*"]),
+    packages=find_packages(
+        include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*", "graph_iser*"]
+    ),
     py_modules=["train"],
     package_data={
         "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],
         "datasets_scripts.conll04": ["*.md"],
         "modeling_iser": ["default_model/*"],
+        "graph_iser": ["names.csv"],
         "evaluate_iser": ["README.md", "requirements.txt"],
     },
     install_requires=[
@@ -34,17 +38,24 @@ setup(
         "safetensors>=0.8",
         "pyarrow>=24",
     ],
-    entry_points={"console_scripts": ["iser-extract = modeling_iser.command_line:main"]},
+    entry_points={
+        "console_scripts": [
+            "iser-extract = modeling_iser.command_line:main",
+            "iser-graph = graph_iser.command_line:main",
+        ]
+    },
     extras_require={
         "train": TRAIN,
         "demo": TRAIN,
         "corpus": CORPUS,
         "figures": FIGURES,
+        "graph": GRAPH,
         "onnx": ONNX,
         "test": [
             *TRAIN,
             *CORPUS,
             *FIGURES,
+            *GRAPH,
             *ONNX,
             "hypothesis>=6",
             "mypy>=2",

@@ -1,0 +1,203 @@
+"""
+A graph in the formats of others: Neo4j (CSV for its import, Cypher), RDF (Turtle, N-Triples), GraphML, Excel.
+
+Names and texts come from documents, which may hold anything: each is quoted as its format asks, and a cell that a
+spreadsheet program would take for a formula begins with an apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .names import Concept
+from .store import Edge, Evidence, Graph
+
+
+NOTICE = "Not for clinical decisions."
+NAMESPACE = "urn:iser:"
+
+
+def export(graph: Graph, output_format: str, path: Path) -> list[Path]:
+    """
+    Write the graph in one of `FORMATS`.
+
+    Returns:
+        The files that were written; `neo4j-csv` takes `path` for a directory.
+    """
+    return FORMATS[output_format](graph, path)
+
+
+def _neo4j_csv(graph: Graph, path: Path) -> list[Path]:
+    path.mkdir(parents=True, exist_ok=True)
+    files = [path / "nodes.csv", path / "relations.csv"]
+    with files[0].open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id:ID", "name", "type:LABEL", "code", "known:boolean"])
+        for node in graph.concepts():
+            cells = [_identity(node), node.name, node.type, node.code or "", str(node.known).lower()]
+            writer.writerow(map(harmless, cells))
+    with files[1].open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([":START_ID", ":TYPE", ":END_ID", "score:double", "evidence:int", "source", "line:int", "text"])
+        for edge in graph.edges():
+            best = edge.evidence[0]
+            row: list[Any] = [
+                _identity(edge.head), edge.relation, _identity(edge.tail), edge.score, len(edge.evidence), best.source,
+                best.line, best.text,
+            ]  # fmt: skip
+            writer.writerow(map(harmless, row))
+    return files
+
+
+def _cypher(graph: Graph, path: Path) -> list[Path]:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write(f"// {NOTICE}\n")
+        for node in graph.concepts():
+            values = {"name": node.name, "code": node.code or "", "known": node.known}
+            stream.write(f"MERGE (n:{_name(node.type)} {{id: {_string(_identity(node))}}}) SET n += {_map(values)};\n")
+        for edge in graph.edges():
+            ends = (
+                f"(h {{id: {_string(_identity(edge.head))}}})",
+                f"(t {{id: {_string(_identity(edge.tail))}}})",
+            )
+            values = {
+                "score": edge.score,
+                "evidence": [f"{e.source}:{e.line}: {e.text}" for e in edge.evidence],
+            }
+            merge = f"MERGE (h)-[r:{_name(edge.relation)}]->(t) SET r += {_map(values)}"
+            stream.write(f"MATCH {ends[0]}, {ends[1]} {merge};\n")
+    return [path]
+
+
+def _identity(node: Concept) -> str:
+    return f"{node.type}:{node.name}"
+
+
+def _string(text: str) -> str:
+    """A string of Cypher, whose escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _name(text: str) -> str:
+    """A label or relation type of Cypher: a backtick is doubled, and a backslash escaped, since `\\u` is read first."""
+    return "`" + text.replace("\\", "\\u005c").replace("`", "``") + "`"
+
+
+def _map(values: dict[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()) + "}"
+
+
+def harmless(value: Any) -> Any:
+    """A cell that no spreadsheet program takes for a formula."""
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:
+    def write(graph: Graph, path: Path) -> list[Path]:
+        """
+        Concepts are `urn:iser:TYPE/NAME`, relations `urn:iser:relation/NAME`. Each relation is a triple, and an
+        `rdf:Statement` of it with `iser:score` and `prov:wasDerivedFrom` its evidence: `prov:value` is the text,
+        `prov:wasQuotedFrom` the source, `iser:line`, `iser:score` and the places of the names are beside them.
+        """
+        from rdflib import RDF, RDFS, BNode, Literal, Namespace, URIRef
+        from rdflib import Graph as RdfGraph
+
+        iser, prov = Namespace(NAMESPACE), Namespace("http://www.w3.org/ns/prov#")
+        rdf = RdfGraph()
+        rdf.bind("iser", iser)
+        rdf.bind("prov", prov)
+
+        def reference(*parts: str) -> URIRef:
+            return URIRef(NAMESPACE + "/".join(quote(part, safe="") for part in parts))
+
+        def of_evidence(evidence: Evidence) -> BNode:
+            node = BNode()
+            rdf.add((node, RDF.type, prov.Entity))
+            rdf.add((node, prov.value, Literal(evidence.text)))
+            rdf.add((node, prov.wasQuotedFrom, Literal(evidence.source)))
+            for name in ("line", "score", "model", "head_start", "head_end", "tail_start", "tail_end"):
+                if (value := getattr(evidence, name)) not in (None, ""):
+                    rdf.add((node, iser[name], Literal(value)))
+            return node
+
+        rdf.add((URIRef(NAMESPACE + "graph"), RDFS.comment, Literal(NOTICE)))
+        for concept in graph.concepts():
+            place = reference(concept.type, concept.name)
+            rdf.add((place, RDFS.label, Literal(concept.name)))
+            rdf.add((place, RDF.type, reference("type", concept.type)))
+            if concept.code:
+                rdf.add((place, iser.code, Literal(concept.code)))
+        for edge in graph.edges():
+            head, tail = (reference(end.type, end.name) for end in (edge.head, edge.tail))
+            relation, statement = reference("relation", edge.relation), BNode()
+            rdf.add((head, relation, tail))
+            for predicate, value in ((RDF.subject, head), (RDF.predicate, relation), (RDF.object, tail)):
+                rdf.add((statement, predicate, value))
+            rdf.add((statement, RDF.type, RDF.Statement))
+            rdf.add((statement, iser.score, Literal(edge.score)))
+            for evidence in edge.evidence:
+                rdf.add((statement, prov.wasDerivedFrom, of_evidence(evidence)))
+        rdf.serialize(path, format=output_format, encoding="utf-8")
+        return [path]
+
+    return write
+
+
+def _graphml(graph: Graph, path: Path) -> list[Path]:
+    import networkx
+
+    made = networkx.MultiDiGraph(notice=NOTICE)
+    for node in graph.concepts():
+        made.add_node(_xml(_identity(node)), name=_xml(node.name), type=_xml(node.type), code=_xml(node.code or ""))
+    for edge in graph.edges():
+        best = edge.evidence[0]
+        made.add_edge(
+            _xml(_identity(edge.head)), _xml(_identity(edge.tail)), relation=_xml(edge.relation), score=edge.score,
+            evidence=len(edge.evidence), source=_xml(best.source), line=best.line, text=_xml(best.text),
+        )  # fmt: skip
+    networkx.write_graphml(made, path, encoding="utf-8")
+    return [path]
+
+
+def _xml(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return "".join(character for character in text if character >= " " or character in "\t\n\r")
+
+
+def _excel(graph: Graph, path: Path) -> list[Path]:
+    """A sheet for reviewers: a line for each piece of evidence, and a column for their verdict."""
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("relations")
+    sheet.append([NOTICE])
+    sheet.append(["head", "relation", "tail", "score", "source", "line", "text", "right?"])
+    for row in _review_rows(graph):
+        sheet.append([harmless(_xml(cell)) if isinstance(cell, str) else cell for cell in row])
+    book.save(path)
+    return [path]
+
+
+def _review_rows(graph: Graph) -> Iterator[list[Any]]:
+    edges: list[Edge] = sorted(graph.edges(), key=lambda edge: -edge.score)
+    for edge in edges:
+        for evidence in edge.evidence:
+            yield [
+                edge.head.name, edge.relation, edge.tail.name, evidence.score, evidence.source, evidence.line,
+                evidence.text, "",
+            ]  # fmt: skip
+
+
+FORMATS: dict[str, Callable[[Graph, Path], list[Path]]] = {
+    "neo4j-csv": _neo4j_csv,
+    "cypher": _cypher,
+    "turtle": _rdf("turtle"),
+    "n-triples": _rdf("nt"),
+    "graphml": _graphml,
+    "excel": _excel,
+}
