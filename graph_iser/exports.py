@@ -111,9 +111,10 @@ def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:
         rdf = RdfGraph()
         rdf.bind("iser", iser)
         rdf.bind("prov", prov)
+        rdf.bind("relation", Namespace(NAMESPACE + "relation/"))
 
         def reference(*parts: str) -> URIRef:
-            return URIRef(NAMESPACE + "/".join(quote(part, safe="") for part in parts))
+            return URIRef(NAMESPACE + "/".join(map(_segment, parts)))
 
         def of_evidence(evidence: Evidence) -> BNode:
             node = BNode()
@@ -146,6 +147,11 @@ def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:
         return [path]
 
     return write
+
+
+def _segment(text: str) -> str:
+    """A name as a part of an IRI: letters and digits of any script stay."""
+    return "".join(sign if sign.isalnum() else quote(sign, safe="-._~") for sign in text)
 
 
 def _graphml(graph: Graph, path: Path) -> list[Path]:

@@ -71,7 +71,7 @@ class Names:
                 name, concept = (written(row[column] or "") for column in ("name", "concept"))
                 if not name or not concept:
                     raise ValueError(f"{table}, line {rows.line_num}: a row needs a name and a concept.")
-                of_name = found.setdefault(name, [])
+                of_name = found.setdefault(name.lower(), [])
                 if concept not in of_name:
                     of_name.append(concept)
                 if code := (row.get("code") or "").strip():
@@ -79,29 +79,33 @@ class Names:
         # A preferred name stands for its own concept, unless the table says otherwise.
         for concepts in list(found.values()):
             for concept in concepts:
-                found.setdefault(concept, [concept])
+                found.setdefault(concept.lower(), [concept])
         return {name: tuple(concepts) for name, concepts in found.items()}
 
     def concept(self, name: str, type: str = DRUG) -> Concept:
         """The concept of a name; see [`Concept`] for names that are unknown, or have several."""
         plain = written(name)
-        for candidate in (plain, *([core(plain)] if type == DRUG else [])):
-            concepts, passed = self._concepts.get(candidate, ()), {candidate}
-            while len(concepts) == 1 and concepts[0] not in passed:  # a later table may rename an earlier one's concept
-                passed.add(concepts[0])
-                concepts = self._concepts.get(concepts[0], concepts)
-            if len(concepts) == 1:
-                return Concept(concepts[0], type, self._codes.get(concepts[0]), known=True)
-            if concepts:
-                return Concept(candidate, type, candidates=concepts)
-        return Concept(core(plain) if type == DRUG else plain, type)
+        concepts = self._lookup(plain)
+        if not concepts and type == DRUG:
+            plain = core(plain)
+            concepts = self._lookup(plain)
+        if len(concepts) == 1:
+            return Concept(concepts[0], type, self._codes.get(concepts[0]), known=True)
+        return Concept(plain, type, candidates=concepts)
+
+    def _lookup(self, name: str) -> tuple[str, ...]:
+        concepts, passed = self._concepts.get(name.lower(), ()), {name}
+        while len(concepts) == 1 and concepts[0] not in passed:  # a later table may rename an earlier one's concept
+            passed.add(concepts[0])
+            concepts = self._concepts.get(concepts[0].lower(), concepts)
+        return concepts
 
 
 def written(name: str) -> str:
-    """A name without differences of width, case, space and trademark signs."""
-    plain = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", re.sub("[®™℠]", "", name)).lower()).strip()
+    """A name without differences of width, space and trademark signs."""
+    plain = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", re.sub("[®™℠]", "", name))).strip()
     # Space parts Latin words; beside Chinese characters and signs it is an accident of the layout.
-    return re.sub("(?<![a-z0-9]) | (?![a-z0-9])", "", plain)
+    return re.sub("(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", plain)
 
 
 def core(name: str) -> str:
