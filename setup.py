@@ -19,6 +19,17 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords=["relation extraction", "named entity recognition", "drug-drug interactions", "transformers", "Chinese"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: Chinese (Simplified)",
+        "Natural Language :: English",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(
         include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*", "graph_iser*"]
@@ -27,8 +38,10 @@ setup(
     package_data={
         "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],
         "datasets_scripts.conll04": ["*.md"],
-        "modeling_iser": ["default_model/*"],
-        "graph_iser": ["names.csv"],
+        "modeling_iser": ["default_model/*", "py.typed"],
+        "baselines": ["py.typed"],
+        "datasets_scripts": ["py.typed"],
+        "graph_iser": ["names.csv", "py.typed"],
         "evaluate_iser": ["README.md", "requirements.txt"],
     },
     install_requires=[
