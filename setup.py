@@ -9,6 +9,7 @@ TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6",
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
+DOCUMENTS = ["beautifulsoup4>=4.14", "pypdf>=7", "python-docx>=1.2"]
 GRAPH = ["networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
@@ -62,17 +63,20 @@ setup(
         "demo": TRAIN,
         "corpus": CORPUS,
         "figures": FIGURES,
+        "documents": DOCUMENTS,
         "graph": GRAPH,
         "onnx": ONNX,
         "test": [
             *TRAIN,
             *CORPUS,
             *FIGURES,
+            *DOCUMENTS,
             *GRAPH,
             *ONNX,
             "hypothesis>=6",
             "mypy>=2",
             "pytest>=9",
+            "reportlab>=5",
             "ruff>=0.17",
             "types-PyYAML>=6",
         ],

@@ -19,6 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from .document_files import DOCUMENT_FORMATS, read_leaflet
 from .result_files import (
     ANNOTATION_FORMATS,
     ORDERS,
@@ -31,7 +32,7 @@ from .result_files import (
 )
 
 
-INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet")
+INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet", *DOCUMENT_FORMATS)
 
 Item = tuple[str, int, dict[str, Any] | ValueError]
 """Source, line (or row) number counted from 1, and `{"text", "drug"}` or what is wrong with the line."""
@@ -56,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Extract entities and relations from texts. Not for clinical decisions.",
         epilog="Exit codes: 0 all done, 1 nothing done, 2 done but some lines were broken and are reported.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="FILE", help=".txt (a text a line), .jsonl, .csv, .parquet, or -")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FILE",
+        help=".txt (a text a line), .jsonl, .csv, .parquet, - for standard input; or a leaflet, "
+        f".{', .'.join(DOCUMENT_FORMATS)}: its drug, and its section on interactions",
+    )
     parser.add_argument("--output", type=Path, help="file to write; without it, JSON lines go to standard output")
     parser.add_argument(
         "--format",
@@ -160,7 +167,9 @@ def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1.")
     sources = [(name, _input_format(name, options.input_format)) for name in options.inputs]
-    for name, _ in sources:
+    for name, input_format in sources:
+        if name == "-" and input_format in DOCUMENT_FORMATS:
+            raise ValueError(f"a .{input_format} document is read from a file, not from standard input")
         if name != "-" and not Path(name).is_file():
             raise FileNotFoundError(f"there is no file {name}")
         if name != "-" and options.output is not None and Path(name).resolve() == options.output.resolve():
@@ -287,6 +296,9 @@ def _input_format(name: str, chosen: str | None) -> str:
 
 def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
     source = "standard input" if name == "-" else name
+    if input_format in DOCUMENT_FORMATS:
+        yield from _read_document(name, options)
+        return
     if input_format == "parquet":
         from pyarrow import parquet
 
@@ -323,6 +335,22 @@ def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator
             yield source, number, ValueError(f"JSON that cannot be read ({error})")
             continue
         yield source, number, _item({options.text_column: record} if isinstance(record, str) else record, options)
+
+
+def _read_document(name: str, options: argparse.Namespace) -> Iterator[Item]:
+    try:
+        leaflet = read_leaflet(name)
+    except ValueError as error:
+        yield name, 1, error
+        return
+    for note in leaflet.notes:
+        print(f"iser-extract: {name}: {note}", file=sys.stderr)
+    drug = options.drug or leaflet.drug
+    if drug is None:
+        print(f"iser-extract: {name}: the drug's name is not found; give it as --drug", file=sys.stderr)
+    for page, number, text in leaflet.paragraphs:
+        # A part of the name that viewers of PDF files know.
+        yield f"{name}#page={page}" if page else name, number, {"text": text, "drug": drug}
 
 
 def _read_csv(source: str, data: bytes, options: argparse.Namespace) -> Iterator[Item]:
