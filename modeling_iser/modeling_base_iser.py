@@ -112,7 +112,8 @@ class JointExtractionModel(Extractor, PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | PathLike[Any], *args: Any, **kwargs: Any) -> None:
         """
-        Save a complete checkpoint: configuration, safetensors, tokenizer, code, task and model card.
+        Save a complete checkpoint: configuration, safetensors, tokenizer, code, task, model card, and the handler of
+        Inference Endpoints.
 
         A model card that lies in the directory, or came with the checkpoint, is kept.
         """
@@ -124,6 +125,11 @@ class JointExtractionModel(Extractor, PreTrainedModel):
             self.tokenizer.save_pretrained(save_directory)
         except ValueError as error:
             logger.warning("The checkpoint %s is saved without a tokenizer. %s", save_directory, error)
+        # Where the code is a checkpoint's own, no module lies beside it that the model does not import.
+        places = [Path(__file__).parent, *([Path(self.name_or_path)] if self.name_or_path else [])]
+        handlers = (place / "handler.py" for place in places)
+        if handler := next((each for each in handlers if each.is_file()), None):
+            Path(save_directory, handler.name).write_bytes(handler.read_bytes())
         card = Path(save_directory) / "README.md"
         if not card.exists():
             origin = Path(self.name_or_path, "README.md") if self.name_or_path else None

@@ -405,7 +405,7 @@ def test_csv_of_any_length_and_any_separator_inside(run: Any, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["none.txt"], "there is no file none.txt"),
-        (["x.docx"], "the format is not known"),
+        (["x.odt"], "the format is not known"),
         (["-", "--resume"], "need --output"),
         (["-", "--batch-size", "0"], "at least 1"),
         (["-", "--output", "x.pdf"], "'pdf' is not known"),

@@ -1,0 +1,67 @@
+"""
+What Hugging Face Inference Endpoints run: the platform finds this file beside a checkpoint's weights, makes an
+`EndpointHandler` and calls it with every request.
+
+    {"inputs": "与阿司匹林合用,出血的危险增加", "parameters": {"drug": "华法林钠片", "triples": true}}
+
+`inputs` is a text or a list of texts, or of objects such as the pipeline takes; `parameters` are the pipeline's. The
+answer is what the pipeline gives, or `{"error": …}` for a request that it cannot take. Not for clinical decisions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+MOST_TEXTS = 256
+MOST_CHARACTERS = 200_000
+"""Of all texts of a request."""
+
+
+class EndpointHandler:
+    """
+    Args:
+        path: directory of the checkpoint.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        import torch
+        from transformers import AutoConfig, pipeline
+
+        config = AutoConfig.from_pretrained(path, trust_remote_code=True)
+        # Chinese leaflets are what the narrower task is for; any other labels have the general one.
+        task = "ddi-extraction" if "药物" in config.entity_types else "joint-extraction"
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        load: Any = pipeline  # whose signature knows its own tasks only
+        self.extractor = load(task, model=path, trust_remote_code=True, device=device)
+
+    def __call__(self, data: dict[str, Any]) -> Any:
+        """
+        Args:
+            data: the request, decoded from JSON.
+        """
+        try:
+            inputs, parameters = _checked(data)
+            return self.extractor(inputs, **parameters)
+        except (ValueError, TypeError) as error:
+            return {"error": str(error)}
+
+
+def _checked(data: Any) -> tuple[Any, dict[str, Any]]:
+    if not isinstance(data, dict) or "inputs" not in data:
+        raise ValueError('A request is {"inputs": a text or a list of texts, "parameters": {…}}.')
+    inputs, parameters = data["inputs"], data.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ValueError(f"parameters must be an object, not {parameters!r:.60}.")
+    items = inputs if isinstance(inputs, list) else [inputs]
+    if len(items) > MOST_TEXTS:
+        raise ValueError(f"A request holds {MOST_TEXTS} texts at most, not {len(items)}.")
+    characters = 0
+    for number, item in enumerate(items, 1):
+        text = item.get("text") if isinstance(item, dict) else item
+        if not isinstance(text, str):
+            raise ValueError(f"Text {number} is not a text but {text!r:.60}.")
+        characters += len(text)
+    if characters > MOST_CHARACTERS:
+        raise ValueError(f"The texts of a request hold {MOST_CHARACTERS} characters at most.")
+    return inputs, parameters
