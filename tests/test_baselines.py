@@ -130,8 +130,8 @@ def test_a_dozen_documents_are_learned_and_found_again(
     settings = [
         "--dataset", "corpus", "--data_dir", str(tmp_path / "corpus"), "--encoder", str(encoder_dir),
         "--output_dir", str(tmp_path / "run"), "--system", name, "--batch_size", "3",
-        "--learning_rate", "3e-3", "--new_layers_learning_rate", "1e-2", "--dropout", "0",
-        "--num_epochs", "400" if slow else "150", "--system_options", *options,
+        "--learning_rate", "1e-3", "--new_layers_learning_rate", "1e-2", "--dropout", "0",
+        "--num_epochs", "400" if slow else "200", "--system_options", *options,
     ]  # fmt: skip
     scores = train.train(train.parse_settings(settings))["test"]
     tasks = SYSTEMS[name].model.config_class.tasks
