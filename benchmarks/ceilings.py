@@ -20,6 +20,7 @@ import evaluate
 from transformers import AutoConfig, AutoTokenizer
 
 from baselines import SYSTEMS
+from baselines.triples import TriplesConfig
 from datasets_scripts.subsets import fitting_span_width, found_labels, frequent_end_types
 from modeling_iser import DEFAULT_MODEL, prepare_sentences
 from train import DATASETS, METRIC
@@ -51,7 +52,7 @@ def ceilings(documents: Sequence[dict[str, Any]]) -> Iterator[Ceiling]:
     for name in SCHEMES:
         system = SYSTEMS[name]
         fields: dict[str, Any] = dict(system.fields)
-        if "relation" in system.model.config_class.tasks and "entity" not in system.model.config_class.tasks:
+        if issubclass(system.model.config_class, TriplesConfig):
             fields["end_types"] = frequent_end_types(documents)
         config = system.model.config_class(
             encoder_config=encoder,

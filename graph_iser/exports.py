@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .names import Concept
-from .store import Edge, Evidence, Graph
+from .store import Evidence, Graph
 
 
 NOTICE = "Not for clinical decisions."
@@ -59,18 +59,15 @@ def _cypher(graph: Graph, path: Path) -> list[Path]:
         stream.write(f"// {NOTICE}\n")
         for node in graph.concepts():
             values = {"name": node.name, "code": node.code or "", "known": node.known}
-            stream.write(f"MERGE (n:{_name(node.type)} {{id: {_string(_identity(node))}}}) SET n += {_map(values)};\n")
+            stream.write(f"MERGE (n:{_name(node.type)} {{id: {_value(_identity(node))}}}) SET n += {_map(values)};\n")
         for edge in graph.edges():
-            ends = (
-                f"(h {{id: {_string(_identity(edge.head))}}})",
-                f"(t {{id: {_string(_identity(edge.tail))}}})",
-            )
+            head, tail = (_value(_identity(end)) for end in (edge.head, edge.tail))
             values = {
                 "score": edge.score,
                 "evidence": [f"{e.source}:{e.line}: {e.text}" for e in edge.evidence],
             }
             merge = f"MERGE (h)-[r:{_name(edge.relation)}]->(t) SET r += {_map(values)}"
-            stream.write(f"MATCH {ends[0]}, {ends[1]} {merge};\n")
+            stream.write(f"MATCH (h {{id: {head}}}), (t {{id: {tail}}}) {merge};\n")
     return [path]
 
 
@@ -78,9 +75,9 @@ def _identity(node: Concept) -> str:
     return f"{node.type}:{node.name}"
 
 
-def _string(text: str) -> str:
-    """A string of Cypher, whose escapes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)
+def _value(value: Any) -> str:
+    """A value of Cypher, whose strings and lists are those of JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _name(text: str) -> str:
@@ -89,7 +86,7 @@ def _name(text: str) -> str:
 
 
 def _map(values: dict[str, Any]) -> str:
-    return "{" + ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()) + "}"
+    return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in values.items()) + "}"
 
 
 def harmless(value: Any) -> Any:
@@ -183,20 +180,15 @@ def _excel(graph: Graph, path: Path) -> list[Path]:
     sheet = book.create_sheet("relations")
     sheet.append([NOTICE])
     sheet.append(["head", "relation", "tail", "score", "source", "line", "text", "right?"])
-    for row in _review_rows(graph):
-        sheet.append([harmless(_xml(cell)) if isinstance(cell, str) else cell for cell in row])
-    book.save(path)
-    return [path]
-
-
-def _review_rows(graph: Graph) -> Iterator[list[Any]]:
-    edges: list[Edge] = sorted(graph.edges(), key=lambda edge: -edge.score)
-    for edge in edges:
+    for edge in sorted(graph.edges(), key=lambda edge: -edge.score):
         for evidence in edge.evidence:
-            yield [
+            row: list[Any] = [
                 edge.head.name, edge.relation, edge.tail.name, evidence.score, evidence.source, evidence.line,
                 evidence.text, "",
             ]  # fmt: skip
+            sheet.append([harmless(_xml(cell)) if isinstance(cell, str) else cell for cell in row])
+    book.save(path)
+    return [path]
 
 
 FORMATS: dict[str, Callable[[Graph, Path], list[Path]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,10 @@ class Evidence:
     tail_end: int | None
     score: float
     model: str
+
+
+_EVIDENCE = ", ".join(field.name for field in dataclasses.fields(Evidence))
+"""The columns of what `Evidence` holds, in its order."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +156,16 @@ class Graph:
         self._database.execute("INSERT OR IGNORE INTO edge (head, relation, tail) VALUES (?, ?, ?)", place)
         query = "SELECT id FROM edge WHERE head = ? AND relation = ? AND tail = ?"
         (edge,) = self._database.execute(query, place).fetchone()
-        names_and_places = (
-            triple.head, *(triple.head_span or (None, None)), triple.tail, *(triple.tail_span or (None, None)),
+        (head_start, head_end), (tail_start, tail_end) = (
+            span or (None, None) for span in (triple.head_span, triple.tail_span)
+        )
+        evidence = Evidence(
+            triple.source, triple.line, triple.drug, triple.text, triple.head, head_start, head_end,
+            triple.tail, tail_start, tail_end, triple.score, model,
         )  # fmt: skip
-        origin = (triple.source, triple.line, triple.drug, triple.text)
-        values = (edge, *origin, *names_and_places, triple.score, model)
-        self._database.execute(f"INSERT INTO evidence VALUES ({', '.join('?' * len(values))})", values)
+        values = (edge, *dataclasses.astuple(evidence))
+        places = ", ".join("?" * len(values))
+        self._database.execute(f"INSERT INTO evidence (edge, {_EVIDENCE}) VALUES ({places})", values)
         return 1
 
     def _node(self, name: str, type: str, names: Names, nodes: dict[tuple[str, str], int]) -> int:
@@ -219,8 +228,7 @@ class Graph:
         for identity, relation, *of_ends in rows:
             head, tail = _concept(*of_ends[:5]), _concept(*of_ends[5:])
             evidence = self._database.execute(
-                "SELECT source, line, drug, text, head, head_start, head_end, tail, tail_start, tail_end, score, model "
-                "FROM evidence WHERE edge = ? ORDER BY score DESC, source, line",
+                f"SELECT {_EVIDENCE} FROM evidence WHERE edge = ? ORDER BY score DESC, source, line",
                 (identity,),
             )
             yield Edge(head, relation, tail, tuple(Evidence(*row) for row in evidence))
