@@ -12,8 +12,9 @@ demo: $(VENV)/demo
 	@echo "The picture is in runs/demo/leaflet.html. Now the model learns another schema, about a minute."
 	$(RUN) train.py recipes/demo/recipe.yaml --resume
 
+# Two tests at a time are faster than one on two cores: the models of the tests are too small to share out.
 test: $(VENV)/test
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/test
 	$(RUN) -m ruff check .

@@ -76,6 +76,7 @@ setup(
             "hypothesis>=6",
             "mypy>=2",
             "pytest>=9",
+            "pytest-xdist>=3.8",
             "reportlab>=5",
             "ruff>=0.17",
             "types-PyYAML>=6",

@@ -50,27 +50,48 @@ def test_sentences_are_as_the_guidelines_want_them(sentences: list[AnnotatedSent
     assert 0.1 < sum(not sentence.relations for sentence in sentences) / len(sentences) < 0.3
 
 
+VERBS = {
+    "血药浓度": {"升高": "促进", "降低": "抑制", "不升高": "无关", "不降低": "无关"},
+    "作用": {"增强": "协同", "减弱": "拮抗", "抑制": "拮抗", "不增强": "无关", "不减弱": "无关"},
+    "疗效": {"提高": "协同", "降低": "拮抗", "抑制": "拮抗", "不减弱": "无关"},
+    "吸收": {"促进": "促进", "增加": "促进", "抑制": "抑制", "减少": "抑制"},
+    "排泄": {"促进": "抑制", "加快": "抑制", "抑制": "促进", "减少": "促进"},
+    "代谢": {"促进": "抑制", "诱导": "抑制", "抑制": "促进", "减慢": "促进"},
+}
+"""What a verb makes of its object, written down a second time."""
+
+
 def test_negation_and_direction_are_what_the_words_say(sentences: list[AnnotatedSentence]) -> None:
-    """Read with patterns of our own: whoever stands before the verb acts, and 不 and 未 make it irrelevant."""
-    seen = 0
+    """Whoever stands before the verb acts, 不 makes it irrelevant, and the object decides between level and effect."""
+    seen: Counter[str] = Counter()
+    verbs = "|".join(sorted({verb for each in VERBS.values() for verb in each}, key=len, reverse=True))
+    hedges = "(?:(?:据报道|有时|偶)?可?能?|会|明显)?"
+    pattern = re.compile(f"(.{{2,20}}?){hedges}({verbs})(.{{2,20}}?)的({'|'.join(VERBS)})")
     for sentence in sentences:
-        body = sentence.text.partition("@")[2]
-        simple = re.fullmatch(
-            r"(.{2,20}?)(?:可|能|会|可能)?(升高|降低|增强|减弱|不升高|不降低|不增强|不减弱)(.{2,20}?)的(血药浓度|作用|疗效)",
-            body,
-        )
-        if not simple or len(sentence.entities) != 2:
+        simple = pattern.fullmatch(sentence.text.partition("@")[2].rstrip("。"))
+        if not simple or simple[2] not in VERBS[simple[4]]:
             continue
-        actor, verb, patient, _ = simple.groups()
-        other = sentence.drug(1)
-        if {actor, patient} != {"本品", other}:
+        ours = {"本品", "本药", core_name(sentence.leaflet)}
+        others = {sentence.drug(index) for index in range(1, len(sentence.entities))} - ours
+        actor, patient = (sentence.leaflet if name in ours else name for name in (simple[1], simple[3]))
+        if len(others) != 1 or {actor, patient} != {sentence.leaflet, *others}:
             continue
-        seen += 1
-        label = "无关" if verb.startswith("不") else {"升高": "促进", "增强": "协同", "减弱": "拮抗"}.get(verb)
-        label = label or ("抑制" if "浓度" in body else "拮抗")
-        ends = (sentence.leaflet, other) if actor == "本品" else (other, sentence.leaflet)
-        assert named(sentence) == {(ends[0], label, ends[1])}, sentence.text
-    assert seen >= 3
+        seen[simple[4]] += 1
+        assert named(sentence) == {(actor, VERBS[simple[4]][simple[2]], patient)}, sentence.text
+    assert seen.total() >= 10 and len(seen) >= 4
+
+
+def test_words_of_prohibition_say_what_their_negations_leave_of_them(sentences: list[AnnotatedSentence]) -> None:
+    """不可以 and 必须避免 forbid; 可以, 并非不可 and 不必避免 do not."""
+    allowed = re.compile("并非不|不是不|并不是不能|并非禁忌|不属禁忌|并不禁止|不必避免|没有理由避免|不受限制|无须停用")
+    forbidden = re.compile("(?<!不是)不可以与|绝不能|切不可|必须避免|必须停用|并不能与|并不安全")
+    seen = Counter()
+    for sentence in sentences:
+        for pattern, label in ((allowed, "无关"), (forbidden, "禁忌")):
+            if pattern.search(sentence.text):
+                seen[label] += 1
+                assert {relation for *_, relation in sentence.relations} == {label}, sentence.text
+    assert min(seen["无关"], seen["禁忌"]) >= 50
 
 
 def test_the_same_seed_gives_the_same_sentences() -> None:

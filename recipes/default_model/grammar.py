@@ -84,6 +84,7 @@ class Grammar:
         self.phrases, self.drugs, self.classes, self.leaflets = phrases, drugs, classes, leaflets
         self.random = generator
         self.drug = ""
+        self.named = 0.0
         self.unused: list[str] = []
         self.unused_classes: list[str] = []
 
@@ -97,13 +98,16 @@ class Grammar:
     def one(self) -> Phrase:
         """A drug, or at times a class."""
         name = self.unused.pop() if self.random.random() < 0.8 else self.unused_classes.pop()
-        if self.random.random() < 0.05:
+        if self.random.random() < 0.1:
             return self.described(name, self.unused_classes.pop())
         return Phrase(mention(name), (name,))
 
     def described(self, name: str, kind: str) -> Phrase:
         """A drug with the class that it is of, which takes no part in what is said."""
-        shapes = ["{X}(一种{K})", "{X}(为{K})", "{X}(属于{K})", "{K}{X}", "{X}属{K},", "{X}是一种{K},"]
+        shapes = [
+            "{X}(一种{K})", "{X}(一种强效{K})", "{X}(是{K})", "{X}(为{K})", "{X}(属于{K})", "{X}(属{K}的一种)",
+            "{K}{X}", "{X}属{K},", "{X}是一种{K},",
+        ]  # fmt: skip
         text = self.random.choice(shapes).replace("{X}", mention(name)).replace("{K}", mention(kind))
         return Phrase(text, (name,))
 
@@ -148,7 +152,7 @@ class Grammar:
     def this(self) -> str:
         """The leaflet's drug in the sentence."""
         own = core_name(self.drug)
-        if self.random.random() < 0.3 and own != self.drug and own in self.drug:
+        if self.random.random() < self.named and own != self.drug and own in self.drug:
             return mention(own)
         return self.random.choice(["本品", "本品", "本品", "本品", "本药"])
 
@@ -162,6 +166,22 @@ class Grammar:
             return self.said(f"{other.text}{hedge}{self.on(phrase, self.this())}", other, relation, PROMPT)
         subject = self.random.choice([self.this(), self.this(), self.this(), ""])
         return self.said(f"{subject}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
+
+    def verb_and_object(self) -> Statement:
+        """The object decides what the verb means: 促进…的吸收 raises a level, 促进…的排泄 lowers it."""
+        more = self.random.random() < 0.5
+        objects, relation = self.random.choice(
+            [("absorption", "促进" if more else "抑制"), ("elimination", "抑制" if more else "促进"),
+             ("action", "协同" if more else "拮抗")]
+        )  # fmt: skip
+        verb = self.pick(f"{'more' if more else 'less'} {objects}")
+        where = self.random.choice(["", "", "在体内", "在肠道内"]) if objects == "absorption" else ""
+        phrase = f"{verb}{{Y}}{where}的{self.pick(objects)}"
+        other = self.some()
+        hedge = self.hedge(relation)
+        if self.random.random() < 0.6:
+            return self.said(f"{other.text}{hedge}{self.on(phrase, self.this())}", other, relation, PROMPT)
+        return self.said(f"{self.this()}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
 
     def between(self) -> Statement:
         """One drug acts on another, and the leaflet's drug has no part in it."""
@@ -207,7 +227,7 @@ class Grammar:
         template = self.pick("combined")
         before = template.replace("{X}", other.text).replace("{P}", self.this())
         if self.random.random() < 0.5:
-            own = self.random.choice(["本品", "本品的", "本药"])
+            own = self.this() + self.random.choice(["", "的"] if "的" not in phrase else [""])
             return self.said(f"{before},{own}{phrase}", other, relation, PROMPT)
         # 前者 and 后者 are the drugs in the order in which they are named; 本品 that is not named is the first.
         first_is_other = "{P}" in template and template.index("{X}") < template.index("{P}")
@@ -250,6 +270,15 @@ class Grammar:
         text = self.pick("whole 无关" if relation else "whole")
         return self.said(text.replace("{X}", other.text).replace("{P}", self.this()), other, relation, PROMPT)
 
+    def allowed(self) -> Statement:
+        """A prohibition, and words like it that say the opposite: 不可以与X合用; 并非不可以与X合用."""
+        other = self.some()
+        names, relation = self.random.choice([("allowed", "无关"), ("allowed", "无关"), ("not allowed", "禁忌")])
+        text = self.pick(names).replace("{X}", other.text).replace("{P}", self.this())
+        if relation == "无关" and self.random.random() < 0.5:
+            text += self.random.choice([",", ",", ";"]) + self.pick("no interaction")
+        return self.said(text, other, relation, PROMPT)
+
     def after_colon(self) -> Statement:
         """A list behind a colon: 下列药物可升高本品的血药浓度:X、Y."""
         others = self.several(self.random.choice([2, 3, 3, 4, 5, 6, 10])) if self.random.random() < 0.8 else self.some()
@@ -273,7 +302,7 @@ class Grammar:
                     f"{those}{hedge}{self.on(phrase, self.this())}",
                     f"{hedge if relation != '无关' else ''}{self.on(phrase, self.this())}的药物",
                     f"{hedge if relation != '无关' else ''}{self.on(phrase, self.this())}的药物有",
-                    f"{those}与本品合用时,{hedge}{self.on(phrase, self.this())}",
+                    f"{those}与{self.this()}合用时,{hedge}{self.on(phrase, self.this())}",
                 ]
             )
             return self.said(f"{start}:{others.text}", others, relation, PROMPT)
@@ -299,7 +328,7 @@ class Grammar:
         kind = self.random.random()
         if kind < 0.3:
             relation, phrase = self.change()
-            own = "" if before.startswith("本品") else "本品"
+            own = "" if before.startswith("本品") else self.this()
             return self.said(f"{other.text}{colon}{before}{own}{phrase}", other, relation, PROMPT)
         if before.startswith("本品"):
             before = ""
@@ -310,13 +339,15 @@ class Grammar:
         if kind < 0.7:
             relation, phrase = self.effect()
             return self.said(
-                f"{other.text}{colon}{before}{self.hedge(relation)}{self.on(phrase, '本品')}", other, relation, PROMPT
+                f"{other.text}{colon}{before}{self.hedge(relation)}{self.on(phrase, self.this())}",
+                other,
+                relation,
+                PROMPT,
             )
         if kind < 0.8:
             relation, phrase = self.effect()
-            return self.said(
-                f"{other.text}{colon}本品{self.hedge(relation)}{self.on(phrase, '其')}", PROMPT, relation, other
-            )
+            clause = f"{self.this()}{self.hedge(relation)}{self.on(phrase, '其')}"
+            return self.said(f"{other.text}{colon}{clause}", PROMPT, relation, other)
         relation = self.random.choice(["协同", "无关", "加成", "禁忌", ""])
         text = self.pick(f"heading {relation}".strip() if relation in ("禁忌",) else f"joint {relation}".strip())
         return self.said(f"{other.text}{colon}{before}{text}", other, relation, PROMPT)
@@ -331,10 +362,10 @@ class Grammar:
             relation, phrase = self.effect()
             if towards_prompt:
                 statement = self.said(
-                    f"{other.text}{self.hedge(relation)}{self.on(phrase, '本品')}", other, relation, PROMPT
+                    f"{other.text}{self.hedge(relation)}{self.on(phrase, self.this())}", other, relation, PROMPT
                 )
             else:
-                subject = "本品" if not parts else ""
+                subject = self.this() if not parts else ""
                 statement = self.said(
                     f"{subject}{self.hedge(relation)}{self.on(phrase, other.text)}", PROMPT, relation, other
                 )
@@ -532,6 +563,7 @@ class Grammar:
         self.drug = self.random.choice(self.leaflets) if self.random.random() < 0.4 else self.new_drug()
         own = core_name(self.drug)
         free = [name for name in self.drugs if name not in self.drug and own not in name and name not in own]
+        self.named = self.random.choice([0.0, 0.3, 0.9])
         self.unused = _apart(self.random.sample(free, 24))
         self.unused_classes = _apart(self.random.sample(self.classes, 8))
         kinds: list[tuple[Callable[[], Statement], int]] = [
@@ -539,6 +571,7 @@ class Grammar:
             (self.after_colon, 5), (self.heading, 4), (self.two, 3), (self.two_in_short, 2), (self.exception, 2),
             (self.conclusion, 2), (self.no_drug, 2), (self.open_direction, 1), (self.between, 3), (self.mutual, 1),
             (self.with_reason, 1), (self.doubt, 1), (self.no_evidence, 1), (self.named_again, 2),
+            (self.verb_and_object, 3), (self.allowed, 3),
         ]  # fmt: skip
         draw = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
         statement = draw()
