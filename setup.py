@@ -33,9 +33,11 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(
-        include=["modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*", "graph_iser*"]
+        include=[
+            "modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*", "training_iser*", "graph_iser*",
+            "serving_iser*",
+        ]  # fmt: skip
     ),
-    py_modules=["train"],
     package_data={
         "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],
         "datasets_scripts.conll04": ["*.md"],
@@ -56,6 +58,7 @@ setup(
         "console_scripts": [
             "iser-extract = modeling_iser.command_line:main",
             "iser-graph = graph_iser.command_line:main",
+            "iser-train = training_iser.train:main",
         ]
     },
     extras_require={

@@ -38,6 +38,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, HfArgumentParser
 
+import evaluate_iser
 from baselines import SYSTEMS, System
 from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
 from datasets_scripts.subsets import (
@@ -72,7 +73,7 @@ LEAST_TO_DIVIDE = 100
 """Documents of a corpus from which validation documents are held out unasked: a tenth of fewer chooses at random."""
 TEACHERS_DIRECTORY = "teachers"
 """Where, below a run's directory, the models are that its model learned from."""
-METRIC = str(Path(__file__).resolve().parent / "evaluate_iser")
+METRIC = str(Path(evaluate_iser.__path__[0]))
 
 
 # ---------------------------------------------------------------------------------------- settings
