@@ -81,9 +81,10 @@ METRIC = str(Path(evaluate_iser.__path__[0]))
 
 def setting(default: Any, help: str) -> Any:
     """A field of `Settings` with its help text."""
+    metadata = {"help": help.replace("%", "%%")}  # argparse fills in what stands behind a single one.
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
