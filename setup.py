@@ -5,6 +5,15 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 
+PACKAGES = [
+    "modeling_iser",
+    "datasets_scripts",
+    "evaluate_iser",
+    "baselines",
+    "training_iser",
+    "graph_iser",
+    "serving_iser",
+]
 TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6", "scipy>=1.16", "tensorboard>=2.20"]
 
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
@@ -32,12 +41,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=find_packages(
-        include=[
-            "modeling_iser*", "datasets_scripts*", "evaluate_iser*", "baselines*", "training_iser*", "graph_iser*",
-            "serving_iser*",
-        ]  # fmt: skip
-    ),
+    packages=find_packages(include=[f"{name}*" for name in PACKAGES]),
     package_data={
         "datasets_scripts.ch_ddi": ["*.md", "data/*", "raw/*", "annotations/*", "agreement/*"],
         "datasets_scripts.conll04": ["*.md"],

@@ -1,7 +1,8 @@
 """
-Training for those who install the package: `train.py` beside it is a link to the file at the top of the repository, which
-`accelerate launch train.py` runs there, so that no module of so common a name is put beside other people's packages.
+Training for those who install the package.
 
     iser-train recipe.yaml
     accelerate launch -m training_iser.train recipe.yaml
+
+`train.py` in here is a link to the file at the top of the repository: a wheel must not install a module called `train`.
 """
