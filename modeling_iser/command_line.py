@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--html", type=Path, help="write a page with pictures too")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption; needs --output")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar (there is none either where nobody watches)")
     return parser
 
 
@@ -235,7 +235,7 @@ def _extract(
         "relation_threshold": options.relation_threshold,
         "min_confidence": options.min_confidence,
     }
-    with tqdm(unit="text", initial=skipped, disable=options.quiet, file=sys.stderr) as progress:
+    with tqdm(unit=" texts", initial=skipped, disable=options.quiet or None, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):
             answers = _answers(extractor, [item for *_, item in batch], batch_size=options.batch_size, **thresholds)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_scripts import load_ch_ddi
-from datasets_scripts.ch_ddi import agreement, baselines, checks, statistics
+from datasets_scripts.ch_ddi import annotators, baselines, checks, statistics
 from datasets_scripts.ch_ddi.__main__ import main
-from datasets_scripts.ch_ddi.annotations import FORMATS, from_names, read_all, to_names, write_sentences
+from datasets_scripts.ch_ddi.annotation_files import FORMATS, from_names, read_all, to_names, write_sentences
 from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.corpus import choose_test_drugs, read_corpus, split_corpus
 from datasets_scripts.ch_ddi.leaflets import (
@@ -502,7 +502,7 @@ def test_agreement_by_hand() -> None:
     prompt, b, c, d = (0, 2), (4, 5), (5, 6), (6, 7)
     first = [sentence(1, [prompt, b, c], (1, 0, "协同"), (2, 0, "协同")), sentence(2, [prompt, b], (1, 0, "拮抗"))]
     second = [sentence(1, [prompt, b, d], (1, 0, "协同"), (2, 0, "协同")), sentence(2, [prompt, b], (1, 0, "抑制"))]
-    result = agreement.agreement(first, [*second, sentence(3, [prompt])])
+    result = annotators.agreement(first, [*second, sentence(3, [prompt])])
     assert result.sentences == 2
     assert result.span_f1 == pytest.approx(2 / 3)  # 乙 and 乙 agree; 丙 and 丁 do not
     assert result.relation_f1 == pytest.approx(1 / 3)
@@ -511,19 +511,19 @@ def test_agreement_by_hand() -> None:
     assert result.kappa == pytest.approx((3 / 4 - (2 * 2 + 1) / 16) / (1 - 5 / 16))
     assert ("甲片@2乙丙丁", "乙", "甲片", "拮抗", "抑制") in result.disagreements
     assert result.by_relation["协同"] == pytest.approx(0.5)
-    same = agreement.agreement(first, first)
+    same = annotators.agreement(first, first)
     assert (same.span_f1, same.relation_f1, same.kappa, same.disagreements) == (1, 1, 1, [])
     with pytest.raises(ValueError, match="no sentence in common"):
-        agreement.agreement(first, [sentence(9, [])])
+        annotators.agreement(first, [sentence(9, [])])
     with pytest.raises(ValueError, match="stands twice"):
-        agreement.agreement([*first, *first], second)
+        annotators.agreement([*first, *first], second)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))
 def test_kappa_is_that_of_scikit_learn(labels: list[tuple[str, str]]) -> None:
     from sklearn.metrics import cohen_kappa_score
 
-    mine = agreement.cohens_kappa(labels)
+    mine = annotators.cohens_kappa(labels)
     if len({label for pair in labels for label in pair}) > 1:
         assert mine == pytest.approx(cohen_kappa_score(*zip(*labels, strict=True)))
     else:

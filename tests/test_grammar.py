@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_scripts.ch_ddi.annotations import read_all
+from datasets_scripts.ch_ddi.annotation_files import read_all
 from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.checks import problems
 from datasets_scripts.ch_ddi.records import CH_DDI_RELATION_TYPES, AnnotatedSentence

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..documents import BrokenRecord
-from . import agreement, baselines, checks, statistics
-from .annotations import FORMATS, read_all, write_sentences
+from . import annotators, baselines, checks, statistics
+from .annotation_files import FORMATS, read_all, write_sentences
 from .builder import SHIPPED, find_files
 from .corpus import choose_test_drugs, read_corpus, split_corpus
 from .leaflets import prompted_sentences, read_leaflets
@@ -183,8 +183,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _agreement(options: argparse.Namespace) -> int:
-    result = agreement.agreement(*(_read_strictly(path, options.format) for path in (options.first, options.second)))
-    print(agreement.report(result), end="")
+    result = annotators.agreement(*(_read_strictly(path, options.format) for path in (options.first, options.second)))
+    print(annotators.report(result), end="")
     if options.list:
         for text, head, tail, first, second in result.disagreements:
             print(f"{head} → {tail}: {first} / {second}  {text}")
@@ -220,7 +220,7 @@ def _card(options: argparse.Namespace) -> int:
 
 def _agreed(sample: str) -> str:
     both = [_read_strictly(HERE / "agreement" / f"{which}{sample}.jsonl", "names") for which in ("first", "second")]
-    return agreement.report(agreement.agreement(*both))
+    return annotators.report(annotators.agreement(*both))
 
 
 def _baselines(splits: dict[str, list[AnnotatedSentence]]) -> str:

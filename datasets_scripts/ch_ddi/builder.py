@@ -9,7 +9,7 @@ from datasets import DatasetDict
 
 from ..documents import Document, load_documents
 from ..words import document_of_text
-from .annotations import read_sentences
+from .annotation_files import read_sentences
 from .records import AnnotatedSentence
 
 

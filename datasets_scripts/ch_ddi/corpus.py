@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..documents import BrokenRecord, BrokenRecordError
-from .annotations import read_all
+from .annotation_files import read_all
 from .leaflets import Leaflet, prompted_sentences, read_leaflets
 from .records import CH_DDI_RELATION_TYPES, AnnotatedSentence
 
