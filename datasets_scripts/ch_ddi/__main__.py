@@ -199,6 +199,7 @@ def _card(options: argparse.Namespace) -> int:
         "statistics": statistics.statistics(splits),
         "agreement": _agreed(""),
         "agreement of leaflets": _agreed("_leaflets"),
+        "agreement of specialties": _agreed("_specialties"),
         "near-duplicates": f"{alike} of {len(everything)} sentences ({100 * alike / len(everything):.1f} %)\n",
         "baselines": _baselines(splits),
     }
