@@ -19,7 +19,7 @@ TRAIN = ["accelerate>=1.15", "datasets>=5.2,<6", "evaluate>=0.4.6", "pyyaml>=6",
 CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
 DOCUMENTS = ["beautifulsoup4>=4.14", "pypdf>=7", "python-docx>=1.2"]
-GRAPH = ["networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
+GRAPH = ["gravis>=0.1,<0.2", "networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
 setup(
@@ -48,7 +48,7 @@ setup(
         "modeling_iser": ["default_model/*", "py.typed"],
         "baselines": ["py.typed"],
         "datasets_scripts": ["py.typed"],
-        "graph_iser": ["names.csv", "py.typed"],
+        "graph_iser": ["names.csv", "page.*", "py.typed"],
         "evaluate_iser": ["README.md", "requirements.txt"],
     },
     install_requires=[
@@ -82,6 +82,7 @@ setup(
             *ONNX,
             "hypothesis>=6",
             "mypy>=2",
+            "playwright>=1.65",
             "pytest>=9",
             "pytest-xdist>=3.8",
             "reportlab>=5",

@@ -5,6 +5,7 @@
     iser-graph build found.jsonl --graph drugs.sqlite
     iser-graph query 华法林 --graph drugs.sqlite
     iser-graph export turtle drugs.ttl --graph drugs.sqlite
+    iser-graph page drugs.html --graph drugs.sqlite
 
 Not for clinical decisions.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from .exports import FORMATS, NOTICE, export
 from .names import Names
+from .page import write_page
 from .results import read_triples
 from .store import Edge, Graph
 
@@ -44,20 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--graph", type=Path, required=True, help="the graph, an SQLite file")
-    build = commands.add_parser("build", parents=[common], help="add results; what was there of a line is replaced")
+    score = argparse.ArgumentParser(add_help=False)
+    score.add_argument("--min-score", "--min_score", type=float, default=0.0, help="leave out lower scores")
+    build = commands.add_parser(
+        "build", parents=[common, score], help="add results; what was there of a line is replaced"
+    )
     build.add_argument("results", nargs="+", type=Path, help=".jsonl, .csv or .parquet of iser-extract")
     build.add_argument("--names", nargs="*", default=[], type=Path, help="CSV tables: name, concept, code")
     build.add_argument("--model", default="", help="name of the model, kept with the evidence")
-    build.add_argument("--min_score", type=float, default=0.0, help="leave out relations with lower scores")
-    query = commands.add_parser("query", parents=[common], help="the relations of a drug, with evidence")
+    query = commands.add_parser("query", parents=[common, score], help="the relations of a drug, with evidence")
     query.add_argument("name")
     query.add_argument("--relation")
-    query.add_argument("--min_score", type=float, default=0.0)
     commands.add_parser("contradictions", parents=[common], help="relations of which one cannot be right")
     commands.add_parser("names", parents=[common], help="names that no table holds, or that have several meanings")
     exports = commands.add_parser("export", parents=[common], help=f"write {', '.join(FORMATS)}")
     exports.add_argument("format", choices=FORMATS)
     exports.add_argument("output", type=Path, help="the file; for neo4j-csv, a directory")
+    page = commands.add_parser("page", parents=[common, score], help="write the graph as one HTML page")
+    page.add_argument("output", type=Path, help="the HTML file")
+    page.add_argument("--relation", nargs="+", default=[], help="only these relations")
     return parser
 
 
@@ -107,8 +114,15 @@ def _export(graph: Graph, options: argparse.Namespace) -> None:
         print(path)
 
 
+def _page(graph: Graph, options: argparse.Namespace) -> None:
+    for note in write_page(graph, options.output, options.min_score, options.relation):
+        print(note)
+    print(options.output)
+
+
 _COMMANDS = {
-    "build": _build, "query": _query, "contradictions": _contradictions, "names": _names, "export": _export
+    "build": _build, "query": _query, "contradictions": _contradictions, "names": _names, "export": _export,
+    "page": _page,
 }  # fmt: skip
 
 
