@@ -20,6 +20,7 @@ CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
 DOCUMENTS = ["beautifulsoup4>=4.14", "pypdf>=7", "python-docx>=1.2"]
 GRAPH = ["gravis>=0.1,<0.2", "networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
+SERVE = ["fastapi>=0.165", "prometheus-client>=0.26", "uvicorn>=0.54"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
 setup(
@@ -49,6 +50,7 @@ setup(
         "baselines": ["py.typed"],
         "datasets_scripts": ["py.typed"],
         "graph_iser": ["names.csv", "page.*", "py.typed"],
+        "serving_iser": ["py.typed"],
         "evaluate_iser": ["README.md", "requirements.txt"],
     },
     install_requires=[
@@ -62,6 +64,7 @@ setup(
         "console_scripts": [
             "iser-extract = modeling_iser.command_line:main",
             "iser-graph = graph_iser.command_line:main",
+            "iser-serve = serving_iser.command_line:main",
             "iser-train = training_iser.train:main",
         ]
     },
@@ -73,6 +76,7 @@ setup(
         "documents": DOCUMENTS,
         "graph": GRAPH,
         "onnx": ONNX,
+        "serve": SERVE,
         "test": [
             *TRAIN,
             *CORPUS,
@@ -80,6 +84,8 @@ setup(
             *DOCUMENTS,
             *GRAPH,
             *ONNX,
+            *SERVE,
+            "httpx>=0.28",
             "hypothesis>=6",
             "mypy>=2",
             "playwright>=1.65",

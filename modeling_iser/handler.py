@@ -22,18 +22,19 @@ class EndpointHandler:
     """
     Args:
         path: directory of the checkpoint.
+        options: of the pipeline, such as `device` and `backend`; the platform gives none.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", **options: Any) -> None:
         import torch
         from transformers import AutoConfig, pipeline
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=True)
         # Chinese leaflets are what the narrower task is for; any other labels have the general one.
         task = "ddi-extraction" if "药物" in config.entity_types else "joint-extraction"
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        options.setdefault("device", "cuda:0" if torch.cuda.is_available() else "cpu")
         load: Any = pipeline  # whose signature knows its own tasks only
-        self.extractor = load(task, model=path, trust_remote_code=True, device=device)
+        self.extractor = load(task, model=path, trust_remote_code=True, **options)
 
     def __call__(self, data: dict[str, Any]) -> Any:
         """
@@ -41,13 +42,19 @@ class EndpointHandler:
             data: the request, decoded from JSON.
         """
         try:
-            inputs, parameters = _checked(data)
+            inputs, parameters = check_request(data)
             return self.extractor(inputs, **parameters)
         except (ValueError, TypeError) as error:
             return {"error": str(error)}
 
 
-def _checked(data: Any) -> tuple[Any, dict[str, Any]]:
+def check_request(data: Any) -> tuple[Any, dict[str, Any]]:
+    """
+    The inputs and the parameters of a request.
+
+    Raises:
+        ValueError: for what is no request, and for more texts or characters than are taken.
+    """
     if not isinstance(data, dict) or "inputs" not in data:
         raise ValueError('A request is {"inputs": a text or a list of texts, "parameters": {…}}.')
     inputs, parameters = data["inputs"], data.get("parameters") or {}

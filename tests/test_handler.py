@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modeling_iser import DEFAULT_MODEL, IserForJointExtraction
-from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS, _checked
+from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS, check_request
 
 from .conftest import DOCUMENTS
 
@@ -70,5 +70,5 @@ def test_any_saved_model_has_one(tmp_path: Path, make_model: Any) -> None:
 
 def test_large_requests_are_refused_before_they_are_read() -> None:
     with pytest.raises(ValueError, match=str(MOST_CHARACTERS)):
-        _checked({"inputs": "x" * (MOST_CHARACTERS + 1)})
-    _checked({"inputs": ["x"] * MOST_TEXTS})
+        check_request({"inputs": "x" * (MOST_CHARACTERS + 1)})
+    check_request({"inputs": ["x"] * MOST_TEXTS})

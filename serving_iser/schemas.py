@@ -1,0 +1,180 @@
+"""What a request and its answer look like: checked on the way in, described for the OpenAPI page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
+
+from modeling_iser.handler import check_request
+
+
+MOST_ENTITIES = 100
+"""Given entities of a text: the model scores every pair of them."""
+
+MOST_DRUG_CHARACTERS = 200
+"""Of a drug's name, which the model reads before every sentence."""
+
+_TEXT = "与阿司匹林合用,出血的危险增加"
+_DRUG = "华法林钠片"
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Drug = Annotated[str, Field(max_length=MOST_DRUG_CHARACTERS, description="the drug whose leaflet the text is from")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GivenEntity(BaseModel):
+    """An entity that the caller knows. Offsets count the text's characters."""
+
+    model_config = _STRICT
+
+    start: int
+    end: int
+    type: str | None = Field(default=None, description="may be left out where the model knows one type only")
+
+
+class Text(BaseModel):
+    """A text with what belongs to it alone."""
+
+    model_config = _STRICT | ConfigDict(json_schema_extra={"examples": [{"text": _TEXT, "drug": _DRUG}]})
+
+    text: str
+    drug: Drug | None = None
+    entities: list[GivenEntity] | None = Field(
+        default=None, max_length=MOST_ENTITIES, description="relations are then scored among these alone"
+    )
+
+
+class Parameters(BaseModel):
+    """The pipeline's parameters; what is left out has the pipeline's default."""
+
+    model_config = _STRICT | ConfigDict(json_schema_extra={"examples": [{"drug": _DRUG, "triples": True}]})
+
+    drug: Drug | None = None
+    triples: bool | None = Field(default=None, description="answer with flat triples only")
+    split_sentences: bool | None = Field(
+        default=None, description="read every sentence by itself; default where a drug is"
+    )
+    rules: bool | list[str] | None = Field(
+        default=None, description="whether the rules for leaflets apply, or their names"
+    )
+    entity_threshold: Share | None = None
+    relation_threshold: Share | None = None
+    min_confidence: float | str | None = Field(
+        default=None, description='least score of a relation, or a share such as "95%"'
+    )
+
+
+def _as_objects(inputs: Any) -> Any:
+    items = inputs if isinstance(inputs, list) else [inputs]
+    return [{"text": item} if isinstance(item, str) else item for item in items]
+
+
+class ExtractionRequest(BaseModel):
+    """
+    A text, or a list of texts, or of objects with text and drug; and the pipeline's parameters.
+
+    Raises:
+        ValidationError: for anything else, and for more texts or characters than the handler takes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: Annotated[list[Text], BeforeValidator(_as_objects, json_schema_input_type=str | Text | list[str | Text])]
+    parameters: Parameters = Parameters()
+    _is_list: bool = PrivateAttr(True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_the_handler(cls, data: Any, validate: ModelWrapValidatorHandler[ExtractionRequest]) -> ExtractionRequest:
+        if isinstance(data, bytes):
+            raise ValueError("The body is not JSON, or its Content-Type is not application/json.")
+        check_request(data)
+        request = validate({name: value for name, value in data.items() if (name, value) != ("parameters", None)})
+        request._is_list = isinstance(data["inputs"], list)
+        return request
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the answer is a list: a text alone is answered alone."""
+        return self._is_list
+
+    def items(self) -> list[dict[str, Any]]:
+        """The texts as the pipeline takes them, each with the drug that is said of it or else of all."""
+        items = [text.model_dump(exclude_none=True) for text in self.inputs]
+        drug = self.parameters.drug
+        return items if drug is None else [{"drug": drug, **item} for item in items]
+
+    def shared(self) -> dict[str, Any]:
+        """The pipeline's parameters that hold for all texts."""
+        return self.parameters.model_dump(exclude_none=True, exclude={"drug"})
+
+
+class FoundEntity(BaseModel):
+    """`text[start:end]` is the entity; the leaflet's drug by its given name stands nowhere."""
+
+    text: str
+    type: str
+    start: int | None
+    end: int | None
+    score: float
+
+
+class FoundRelation(BaseModel):
+    """A relation with its score."""
+
+    type: str
+    head: FoundEntity
+    tail: FoundEntity
+    score: float
+
+
+class Extraction(BaseModel):
+    """What was found in a text."""
+
+    text: str
+    drug: dict[str, Any] | None = Field(default=None, description="the leaflet's drug and where the text mentions it")
+    entities: list[FoundEntity]
+    relations: list[FoundRelation]
+
+
+class Triple(BaseModel):
+    """What `triples` gives."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"head": "阿司匹林", "relation": "协同", "tail": _DRUG, "score": 0.98}]}
+    )
+
+    head: str
+    relation: str
+    tail: str
+    score: float
+
+
+Answer = Extraction | list[Triple] | list[Extraction] | list[list[Triple]]
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in a sentence."""
+
+    error: str
+
+
+EXAMPLES: dict[str, Any] = {
+    "a text": {"value": {"inputs": _TEXT, "parameters": {"drug": _DRUG, "triples": True}}},
+    "several texts of one leaflet": {
+        "value": {"inputs": [_TEXT, "本品不影响地高辛的血药浓度"], "parameters": {"drug": _DRUG}}
+    },
+    "texts of several leaflets": {
+        "value": {
+            "inputs": [{"text": _TEXT, "drug": _DRUG}, {"text": "与多巴胺合用,本品利尿作用加强", "drug": "布美他尼片"}]
+        }
+    },
+    "known entities": {
+        "value": {
+            "inputs": {"text": _TEXT, "drug": _DRUG, "entities": [{"start": 1, "end": 5, "type": "药物"}]},
+            "parameters": {"min_confidence": "90%"},
+        }
+    },
+}
