@@ -21,6 +21,10 @@ lint: $(VENV)/test
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+.PHONY: docs
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 $(VENV)/%: setup.py constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"

@@ -21,6 +21,7 @@ FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
 DOCUMENTS = ["beautifulsoup4>=4.14", "pypdf>=7", "python-docx>=1.2"]
 GRAPH = ["gravis>=0.1,<0.2", "networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
 SERVE = ["fastapi>=0.165", "prometheus-client>=0.26", "uvicorn>=0.54"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1.0"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
 
 setup(
@@ -77,6 +78,8 @@ setup(
         "graph": GRAPH,
         "onnx": ONNX,
         "serve": SERVE,
+        # The reference comes from the parsers of all commands.
+        "docs": [*TRAIN, *CORPUS, *DOCS],
         "test": [
             *TRAIN,
             *CORPUS,

@@ -1,5 +1,6 @@
 """The metric's Space: two boxes for documents, the scores beside them. Needs gradio, which a Space brings along."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def main() -> None:
         try:
             return scores(predictions, references, symmetric_relations)
         except (TypeError, ValueError) as error:
-            raise gr.Error(str(error)) from None
+            # The page takes messages for HTML, and they may quote what was entered.
+            raise gr.Error(html.escape(str(error)), print_exception=False) from None
 
     card = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
     gr.Interface(

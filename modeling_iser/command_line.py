@@ -13,11 +13,13 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .document_files import DOCUMENT_FORMATS, read_leaflet
 from .result_files import (
@@ -33,6 +35,9 @@ from .result_files import (
 
 
 INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet", *DOCUMENT_FORMATS)
+ENGINES = ("local", "ray")
+DIRECTORY_FORMATS = ("parquet", "jsonl", "csv")
+"""Formats of which a file's parts are files of the same format."""
 
 Item = tuple[str, int, dict[str, Any] | ValueError]
 """Source, line (or row) number counted from 1, and `{"text", "drug"}` or what is wrong with the line."""
@@ -97,24 +102,47 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         default="torch",
-        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need exported graphs (see the README)",
+        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need exported graphs (python -m modeling_iser.onnx_iser)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="local: in this process; ray: in many, on this machine or a Ray cluster (RAY_ADDRESS), into a directory "
+        "too, with a Parquet file for every few hundred lines (see docs/scale.md)",
+    )
+    parser.add_argument("--workers", type=int, help="processes with a model each (engine ray); default: what there is")
+    parser.add_argument("--gpus-per-worker", type=float, default=0, help="GPUs of each, such as 1 or 0.5; default: 0")
     parser.add_argument("--html", type=Path, help="write a page with pictures too")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption; needs --output")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar (there is none either where nobody watches)")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress bar (there is none either where nobody watches)"
+    )
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     suffix = options.output.suffix.lstrip(".").lower() if options.output else "jsonl"
+    if _to_directory(options):
+        suffix = "parquet"
     options.format = options.format or {"txt": "text"}.get(suffix, suffix)
     sources = _check(options)
     reports = _Reports()
     if options.output is None:
         _to_standard_output(options, _extract(options, sources, reports))
+    elif _to_directory(options):
+        from .ray_engine import extract_parts
+
+        extract_parts(options, sources, reports, options.output, options.format)
     else:
         _to_file(options, sources, reports)
     return reports.exit_code
+
+
+def _to_directory(options: argparse.Namespace) -> bool:
+    """Whether the output is a directory of parts: one that is there, or a name without ending."""
+    output: Path | None = options.output
+    return options.engine == "ray" and output is not None and (output.is_dir() or not output.suffix)
 
 
 def _to_standard_output(options: argparse.Namespace, results: Iterator[Result]) -> None:
@@ -136,17 +164,20 @@ def _keep(results: Iterator[Result], kept: list[Result]) -> Iterator[Result]:
 
 def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    # Results gather line by line beside the output, which appears when all are there.
-    partial = options.output.with_name(options.output.name + ".partial")
-    if options.resume:
-        _repair(partial)
-    if options.resume and not partial.exists() and options.output.exists():
+    # Results gather beside the output, which appears when all are there: line by line, or in files of parts.
+    partial, parts = (options.output.with_name(options.output.name + end) for end in (".partial", ".parts"))
+    if options.resume and not partial.exists() and not parts.exists() and options.output.exists():
         print(f"{options.output} is complete.", file=sys.stderr)
         return
-    with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
-        for result in _extract(options, sources, reports, partial if options.resume else None):
-            stream.write(json.dumps(result, ensure_ascii=False) + "\n")
-            stream.flush()
+    if options.engine == "ray":
+        from .ray_engine import extract_parts, join_parts
+
+        if not options.resume:
+            shutil.rmtree(parts, ignore_errors=True)
+        extract_parts(options, sources, reports, parts, "jsonl")
+        join_parts(parts, partial)
+    else:
+        _gather(options, sources, reports, partial)
     if options.html:
         _write_html(read_results(partial, options.order), options.html)
     if options.format == "label-studio":
@@ -156,6 +187,18 @@ def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], report
     else:
         write_results(read_results(partial, options.order), options.output, options.format, _model_name(options))
         partial.unlink()
+    if options.engine == "ray":
+        shutil.rmtree(parts)
+
+
+def _gather(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports, partial: Path) -> None:
+    """Extract in this process, a line of `partial` for every result."""
+    if options.resume:
+        _repair(partial)
+    with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
+        for result in _extract(options, sources, reports, partial if options.resume else None):
+            stream.write(json.dumps(result, ensure_ascii=False) + "\n")
+            stream.flush()
 
 
 def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -166,6 +209,10 @@ def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
         raise ValueError("--resume, --order and Parquet need --output.")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1.")
+    if options.engine == "ray":
+        _check_ray(options)
+    elif options.workers is not None or options.gpus_per_worker:
+        raise ValueError("--workers and --gpus-per-worker need --engine ray.")
     sources = [(name, _input_format(name, options.input_format)) for name in options.inputs]
     for name, input_format in sources:
         if name == "-" and input_format in DOCUMENT_FORMATS:
@@ -182,6 +229,20 @@ def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
         if importlib.util.find_spec("datasets") is None:
             raise ImportError(f'--format {options.format} needs the package datasets: pip install -e ".[corpus]"')
     return sources
+
+
+def _check_ray(options: argparse.Namespace) -> None:
+    if options.output is None or "-" in options.inputs:
+        raise ValueError("--engine ray reads files, not standard input, and needs --output.")
+    if options.workers is not None and options.workers < 1:
+        raise ValueError("--workers must be at least 1.")
+    if options.gpus_per_worker < 0:
+        raise ValueError("--gpus-per-worker must not be negative.")
+    if _to_directory(options):
+        if options.format not in DIRECTORY_FORMATS:
+            raise ValueError(f"a directory holds files of the formats {', '.join(DIRECTORY_FORMATS)}.")
+        if options.html or options.order != "input":
+            raise ValueError("--html and --order need one file as the output, not a directory.")
 
 
 class _Reports:
@@ -206,11 +267,9 @@ def _extract(
 
     def good() -> Iterator[tuple[str, int, dict[str, Any]]]:
         for name, input_format in sources:
-            for source, line, item in _read(name, input_format, options):
+            for source, line, item in read_items(name, input_format, options):
                 if isinstance(item, ValueError):
                     report(source, line, item)
-                elif options.format in ANNOTATION_FORMATS and not item["text"].strip():
-                    report(source, line, "a blank text has nothing to annotate")
                 else:
                     yield source, line, item
 
@@ -229,16 +288,11 @@ def _extract(
     first = next(items, None)
     if first is None:
         return
-    extractor = _load(options)
-    thresholds = {
-        "entity_threshold": options.entity_threshold,
-        "relation_threshold": options.relation_threshold,
-        "min_confidence": options.min_confidence,
-    }
+    extractor = load_extractor(options)
     with tqdm(unit=" texts", initial=skipped, disable=options.quiet or None, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):
-            answers = _answers(extractor, [item for *_, item in batch], batch_size=options.batch_size, **thresholds)
+            answers = answer_items(extractor, [item for *_, item in batch], options)
             for (source, line, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, ValueError):
                     report(source, line, answer)
@@ -247,14 +301,20 @@ def _extract(
             progress.update(len(batch))
 
 
-def _answers(extractor: Any, items: list[dict[str, Any]], **arguments: Any) -> list[Any]:
+def answer_items(extractor: Any, items: list[dict[str, Any]], options: argparse.Namespace) -> list[Any]:
     """What the pipeline finds in each text; where it can't take one, the error in its place."""
     try:
-        return extractor(items, **arguments)
+        return extractor(
+            items,
+            batch_size=options.batch_size,
+            entity_threshold=options.entity_threshold,
+            relation_threshold=options.relation_threshold,
+            min_confidence=options.min_confidence,
+        )
     except ValueError as error:
         if len(items) == 1:
             return [error]
-        return [answer for item in items for answer in _answers(extractor, [item], **arguments)]
+        return [answer for item in items for answer in answer_items(extractor, [item], options)]
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -262,7 +322,8 @@ def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _load(options: argparse.Namespace) -> Any:
+def load_extractor(options: argparse.Namespace) -> Any:
+    """The pipeline that the options ask for."""
     import torch
     from transformers import pipeline
     from transformers.utils import logging
@@ -294,6 +355,14 @@ def _input_format(name: str, chosen: str | None) -> str:
     return suffix
 
 
+def read_items(name: str, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
+    """The texts of a file one by one, however large it is, and what is wrong with its other lines."""
+    for source, line, item in _read(name, input_format, options):
+        if options.format in ANNOTATION_FORMATS and isinstance(item, dict) and not item["text"].strip():
+            item = ValueError("a blank text has nothing to annotate")
+        yield source, line, item
+
+
 def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
     source = "standard input" if name == "-" else name
     if input_format in DOCUMENT_FORMATS:
@@ -310,14 +379,17 @@ def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator
                 number += 1
                 yield source, number, _item(row, options)
         return
-    data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    if input_format == "csv":
-        yield from _read_csv(source, data, options)
-        return
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    for number, raw in enumerate([data] if input_format == "txt" and options.whole else data.split(b"\n"), 1):
+    with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as stream:
+        yield from (_read_csv if input_format == "csv" else _read_lines)(source, stream, input_format, options)
+
+
+def _read_lines(source: str, stream: BinaryIO, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
+    whole = input_format == "txt" and options.whole
+    for number, raw in enumerate([stream.read()] if whole else stream, 1):
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
         try:
-            line = raw.decode()
+            line = (raw if whole else raw.removesuffix(b"\n")).decode()
         except UnicodeDecodeError as error:
             yield source, number, ValueError(f"not UTF-8 ({error.reason} at byte {error.start})")
             continue
@@ -353,9 +425,10 @@ def _read_document(name: str, options: argparse.Namespace) -> Iterator[Item]:
         yield f"{name}#page={page}" if page else name, number, {"text": text, "drug": drug}
 
 
-def _read_csv(source: str, data: bytes, options: argparse.Namespace) -> Iterator[Item]:
+def _read_csv(source: str, stream: BinaryIO, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="surrogateescape"), newline=""))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.DictReader(text)
     _check_column(source, reader.fieldnames or [], options)
     for row in reader:
         if any(isinstance(value, str) and not value.isprintable() and _not_utf8(value) for value in row.values()):

@@ -43,7 +43,7 @@ class JointExtractionPipeline(Pipeline):
     Extract entities and relations from raw text with any checkpoint.
 
     ```python
-    extractor = pipeline("joint-extraction", model="path/to/checkpoint")
+    extractor = pipeline("joint-extraction", model="path/to/checkpoint", trust_remote_code=True)
     extractor("Anna Berg lives in Lund.")
     ```
 

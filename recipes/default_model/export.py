@@ -1,13 +1,19 @@
-"""
+r"""
 Turn the run of the recipes into the bundled model: float16 weights, and links to the code of the package around it.
 The model card that the output directory holds is kept.
 
-    python recipes/default_model/grammar.py --output runs/leaflets
+    step() { python recipes/default_model/grammar.py --output $1 --sentences $2 --seed $3; }
+    further() { python train.py recipes/default_model/continue.yaml --checkpoint $1 --output_dir $2 --num_epochs $3 \
+        --seed $4 --data_files train=$5/train.jsonl validation=$5/validation.jsonl \
+        test=datasets_scripts/ch_ddi/data/test.jsonl leaflets=datasets_scripts/ch_ddi/data/leaflets.jsonl; }
+    step runs/leaflets 2500 0
     python recipes/default_model/shrink_encoder.py ENCODER runs/encoder --layers 6 --corpus runs/leaflets/train.jsonl
     python train.py recipes/default_model/recipe.yaml
-    python recipes/default_model/grammar.py --output runs/leaflets2 --sentences 1500 --seed 1
-    python train.py recipes/default_model/continue.yaml
-    python recipes/default_model/export.py runs/default_model_2 modeling_iser/default_model
+    step runs/leaflets2 1500 1; further runs/default_model runs/default_model_2 2 1 runs/leaflets2
+    step runs/leaflets3 3500 11; further runs/default_model_2 runs/default_model_3 1 1 runs/leaflets3
+    step runs/leaflets4 2500 12; further runs/default_model_3 runs/default_model_4 2 2 runs/leaflets4
+    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/default_model_mean --share 0.7
+    python recipes/default_model/export.py runs/default_model_mean modeling_iser/default_model
 """
 
 from __future__ import annotations

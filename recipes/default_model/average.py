@@ -1,0 +1,35 @@
+"""
+The weighted mean of two runs of one model, which reads text unlike its training better than either (Wortsman et al.,
+*Model soups*, 2022). Its scores are calibrated as the second run's are.
+
+    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/default_model_mean --share 0.7
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from modeling_iser import IserForJointExtraction
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--share", type=float, required=True, help="of the second run, from 0 to 1")
+    arguments = parser.parse_args()
+    first, mean = (
+        IserForJointExtraction.from_pretrained(run, dtype=torch.float32) for run in (arguments.first, arguments.second)
+    )
+    with torch.no_grad():
+        for ours, other in zip(mean.parameters(), first.parameters(), strict=True):
+            ours.lerp_(other, 1 - arguments.share)
+    mean.save_pretrained(arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""
+The extraction's Space: a leaflet's sentences in, a picture, a table and a file of triples out. Needs gradio, which a
+Space brings along. Not for clinical decisions.
+
+`ISER_MODEL` in the environment, a name on the Hub or a directory, takes the place of the bundled model.
+"""
+
+import html
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+from transformers import AutoTokenizer
+
+from modeling_iser import DEFAULT_MODEL, DdiExtractionPipeline, Extraction, IserForJointExtraction
+from modeling_iser.handler import MOST_CHARACTERS
+from modeling_iser.result_files import write_results
+
+
+HEAD = """
+# ISER: drug interactions in leaflets 药品说明书相互作用抽取
+## ⚠️ Not for clinical decisions. 不得用于临床决策。
+A research tool: a person must check what it finds. 仅供研究,结果须由人工核对。
+"""
+NOTHING = "Nothing was found. That says nothing about safety. 没有找到结果,但这不说明没有相互作用。"
+# A tenth of what one request of a program may hold: here others wait, and every character is drawn.
+MOST = MOST_CHARACTERS // 10
+EXAMPLES = [
+    ["与阿司匹林合用,出血的危险增加。利福平可降低本品的血药浓度。维生素K能拮抗本品的抗凝作用。", "华法林钠片"],
+    ["1.西咪替丁抑制本品代谢,使血药浓度升高。\n2.与苯妥英钠合用,本品的疗效减弱。", "茶碱缓释片"],
+    ["与其他降压药合用,降压作用增强。禁止与阿利吉仑合用。", "缬沙坦胶囊"],
+]
+
+
+def load() -> DdiExtractionPipeline:
+    """The pipeline of the chosen model. Code that comes with a checkpoint is not run: the package's is."""
+    name = os.environ.get("ISER_MODEL") or str(DEFAULT_MODEL)
+    model = IserForJointExtraction.from_pretrained(name)
+    return DdiExtractionPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(name), device="cpu")
+
+
+def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence: float) -> Extraction:
+    """
+    What the model finds in a text.
+
+    Args:
+        drug: the drug whose leaflet the text is from; empty where it is not known.
+        min_confidence: least score of a relation.
+
+    Raises:
+        gr.Error: for what a person should put right.
+    """
+    if not text.strip():
+        raise _error("Please enter a text. 请输入说明书语句。")
+    if len(text) + len(drug) > MOST:
+        raise _error(f"Please enter {MOST} characters at most. 最多输入 {MOST} 个字符。")
+    try:
+        return extractor(text, drug=drug.strip() or None, split_sentences=True, min_confidence=min_confidence)
+    except (TypeError, ValueError) as error:
+        raise _error(str(error)) from None
+
+
+def _error(message: str) -> gr.Error:
+    # The page takes messages for HTML, and they may quote what was entered.
+    return gr.Error(html.escape(message), print_exception=False)
+
+
+def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
+    """The page of a pipeline."""
+
+    def extract(text: str, drug: str, min_confidence: float) -> Iterator[tuple[str, list[list[Any]], Any]]:
+        extraction = find(extractor, text, drug, min_confidence)
+        rows = [list(triple.values()) for triple in extraction.triples()]
+        picture = extraction.to_html() + ("" if rows else f"<p>{NOTHING}</p>")
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "iser.jsonl"
+            write_results([{"source": "space", "line": 1, **extraction}], file, "jsonl", "ISER")
+            # gradio has made a copy of the file when it asks for more.
+            yield picture, rows, gr.DownloadButton(value=str(file), interactive=True)
+
+    # Copies older than an hour are deleted every hour.
+    with gr.Blocks(title="ISER", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+        gr.Markdown(HEAD)
+        with gr.Row():
+            with gr.Column():
+                text = gr.Textbox(label="Sentences of a leaflet 说明书语句", lines=6, max_length=MOST)
+                drug = gr.Textbox(label="Drug of the leaflet 说明书的药品", max_length=200)
+                least: float = extractor.model.config.relation_threshold
+                min_confidence = gr.Slider(0, 1, least, step=0.01, label="Minimum confidence 最低置信度")
+                button = gr.Button("Extract 抽取", variant="primary")
+            with gr.Column():
+                headers = ["Head 头实体", "Relation 关系", "Tail 尾实体", "Score 得分"]
+                kinds = ["str", "str", "str", "number"]
+                table = gr.Dataframe(
+                    headers=headers, datatype=kinds, type="array", label="Triples 三元组", interactive=False, wrap=True
+                )
+                download = gr.DownloadButton("Download as JSON lines 下载 JSON Lines", interactive=False)
+        picture = gr.HTML(label="Picture 图示")
+        gr.Examples(EXAMPLES, [text, drug], label="Examples 示例")
+        button.click(extract, [text, drug, min_confidence], [picture, table, download])
+    return blocks
+
+
+def main() -> None:
+    """Serve the page, at localhost if the environment says nothing else."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # The browser's own fonts, so that none are loaded from elsewhere.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    page(load()).queue(max_size=32).launch(theme=theme, run_history=False)
+
+
+if __name__ == "__main__":
+    main()
