@@ -954,7 +954,11 @@ def _run_epochs(
         return collator(batch), [sentence.document_id for sentence in batch]
 
     bar = tqdm(
-        total=total_steps, initial=progress.step, unit=" steps", disable=not accelerator.is_main_process, mininterval=1.0
+        total=total_steps,
+        initial=progress.step,
+        unit=" steps",
+        disable=not accelerator.is_main_process,
+        mininterval=1.0,
     )
     for epoch in range(progress.step // steps_per_epoch, settings.num_epochs):
         if progress.stopped_early:

@@ -102,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         default="torch",
-        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need exported graphs (python -m modeling_iser.onnx_iser)",
+        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need graphs that "
+        "python -m modeling_iser.onnx_iser exports",
     )
     parser.add_argument(
         "--engine",

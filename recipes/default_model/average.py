@@ -2,7 +2,7 @@
 The weighted mean of two runs of one model, which reads text unlike its training better than either (Wortsman et al.,
 *Model soups*, 2022). Its scores are calibrated as the second run's are.
 
-    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/default_model_mean --share 0.7
+    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/mean --share 0.7
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ The model card that the output directory holds is kept.
     step runs/leaflets2 1500 1; further runs/default_model runs/default_model_2 2 1 runs/leaflets2
     step runs/leaflets3 3500 11; further runs/default_model_2 runs/default_model_3 1 1 runs/leaflets3
     step runs/leaflets4 2500 12; further runs/default_model_3 runs/default_model_4 2 2 runs/leaflets4
-    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/default_model_mean --share 0.7
-    python recipes/default_model/export.py runs/default_model_mean modeling_iser/default_model
+    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/mean --share 0.7
+    python recipes/default_model/export.py runs/mean modeling_iser/default_model
 """
 
 from __future__ import annotations
