@@ -16,6 +16,10 @@ demo: $(VENV)/demo
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-cluster
+test-cluster: $(VENV)/test $(VENV)/ray
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m cluster
+
 lint: $(VENV)/test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .

@@ -20,7 +20,7 @@ CORPUS = ["datasets>=5.2,<6", "scikit-learn>=1.9"]
 FIGURES = ["matplotlib>=3.11", "mplfonts>=0.0.11"]
 DOCUMENTS = ["beautifulsoup4>=4.14", "pypdf>=7", "python-docx>=1.2"]
 GRAPH = ["gravis>=0.1,<0.2", "networkx>=3.6", "openpyxl>=3.1", "rdflib>=7.6"]
-RAY = ["ray[data]>=2.60"]
+RAY = ["ray[data]>=2.60,<3"]
 SERVE = ["fastapi>=0.165", "prometheus-client>=0.26", "uvicorn>=0.54"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1.0"]
 ONNX = ["onnx>=1.20", "onnxruntime>=1.24"]
@@ -89,7 +89,6 @@ setup(
             *DOCUMENTS,
             *GRAPH,
             *ONNX,
-            *RAY,
             *SERVE,
             "httpx>=0.28",
             "hypothesis>=6",

@@ -27,6 +27,8 @@ from modeling_iser.command_line import main
 from .conftest import REPOSITORY, save_encoder
 
 
+pytestmark = pytest.mark.cluster
+
 PART = 12
 """Lines of a part here, so that a few sentences are many parts."""
 
