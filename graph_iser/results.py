@@ -79,7 +79,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        yield from enumerate(csv.DictReader(stream), 1)
+        for number, row in enumerate(csv.DictReader(stream), 1):
+            yield number, {name: _without_guard(value) for name, value in row.items()}
+
+
+def _without_guard(value: Any) -> Any:
+    """A cell without the `'` that keeps spreadsheets from taking it for a formula."""
+    guarded = isinstance(value, str) and value[:1] == "'" and value[1:2] in tuple("=+-@\t\r'")
+    return value[1:] if guarded else value
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -86,11 +86,23 @@ class _Echo:
         return text
 
 
+_GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What a cell may begin with that a spreadsheet takes for a formula, and the sign that keeps it from that."""
+
+
 def _csv(results: Iterable[Result], model: str) -> Iterator[str]:
+    """
+    Rows for spreadsheets too: what they would take for a formula stands behind a `'`, which offsets do not count.
+    """
     writer: Any = csv.DictWriter(_Echo(), TRIPLE_COLUMNS)
     yield writer.writeheader()
     for result in results:
-        yield from map(writer.writerow, _rows(result))
+        for row in _rows(result):
+            yield writer.writerow({name: _harmless(value) for name, value in row.items()})
+
+
+def _harmless(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and value.startswith(_GUARDED) else value
 
 
 def _text(results: Iterable[Result], model: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import networkx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 from rdflib import Graph as RdfGraph
@@ -353,6 +353,25 @@ def test_graphml_and_neo4j_name_both_ends(tmp_path: Path, graph: Graph) -> None:
     ids = {row["id:ID"] for row in csv.DictReader(nodes.open(encoding="utf-8"))}
     for row in csv.DictReader(relations.open(encoding="utf-8")):
         assert {row[":START_ID"], row[":END_ID"]} <= ids
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
+@example(["'=1", "''", "'a"])
+def test_what_a_spreadsheet_is_kept_from_running_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    """The CSV of iser-extract holds no formula, and gives the graph the names and texts that its JSON lines give."""
+    text, head, tail = (name or "甲" for name in names)
+    ends = [{"text": name, "type": "药物", "start": None, "end": None, "score": 1.0} for name in (head, tail)]
+    relation = {"type": "协同", "head": ends[0], "tail": ends[1], "score": 0.5}
+    found = {"source": "=a.txt", "line": 1, "text": text, "drug": None, "entities": ends, "relations": [relation]}
+    path = tmp_path_factory.mktemp("csv") / "found.csv"
+    write_results([found], path, "csv", "")
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    ((source, _, (triple,)),) = read_triples(path)
+    assert (source, triple.text, triple.head, triple.tail) == ("=a.txt", text, head, tail)
 
 
 @given(st.text())
