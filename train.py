@@ -71,6 +71,8 @@ logger = logging.getLogger("train")
 DATASETS: dict[str, Any] = {"conll04": load_conll04, "ch_ddi": load_ch_ddi, "corpus": load_corpus}
 LEAST_TO_DIVIDE = 100
 """Documents of a corpus from which validation documents are held out unasked: a tenth of fewer chooses at random."""
+LEAST_STEPS = 50
+"""Steps of training below which new labels are hardly learned, even from a trained model."""
 TEACHERS_DIRECTORY = "teachers"
 """Where, below a run's directory, the models are that its model learned from."""
 METRIC = str(Path(evaluate_iser.__path__[0]))
@@ -941,6 +943,8 @@ def _run_epochs(
     steps_per_epoch = math.ceil(len(sentences) / documents_per_step)
     lengths = [len(sentence.word_tokens) if settings.group_by_length else 0 for sentence in sentences]
     total_steps = settings.num_epochs * steps_per_epoch
+    if total_steps < LEAST_STEPS:
+        logger.warning("%d steps are few: the model may find nothing yet. Give it more with --num_epochs.", total_steps)
     warmup_steps = round(settings.warmup_ratio * total_steps)
     started = time.monotonic() - progress.seconds
 

@@ -80,7 +80,10 @@ def _build(graph: Graph, options: argparse.Namespace) -> None:
 def _query(graph: Graph, options: argparse.Namespace) -> None:
     edges = graph.query(options.name, options.relation, options.min_score)
     if not edges:
-        print(f"The graph holds no such relation of {options.name}. That says nothing about safety.")
+        of_any = graph.query(options.name)
+        what = f"no such relation of {options.name}" if of_any else f"nothing of {options.name}"
+        held = ", ".join(sorted({edge.relation for edge in of_any}))
+        print(f"The graph holds {what}{f' (it holds {held})' if held else ''}. That says nothing about safety.")
     for edge in edges:
         _show(edge)
     print(NOTICE)

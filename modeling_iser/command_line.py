@@ -290,6 +290,8 @@ def _extract(
     if first is None:
         return
     extractor = load_extractor(options)
+    texts = relations = 0
+    drug_known = False
     with tqdm(unit=" texts", initial=skipped, disable=options.quiet or None, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of like length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):
@@ -297,9 +299,15 @@ def _extract(
             for (source, line, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, ValueError):
                     report(source, line, answer)
-                else:
-                    yield {"source": source, "line": line, **answer}
+                    continue
+                texts, relations = texts + 1, relations + len(answer["relations"])
+                drug_known = drug_known or bool(answer.get("drug"))
+                yield {"source": source, "line": line, **answer}
             progress.update(len(batch))
+    if texts and not relations and not options.quiet:
+        print(f"iser-extract: no relation was found in {texts} text{'s' if texts > 1 else ''}.", file=sys.stderr)
+        if "drug" in extractor.BESIDE and not drug_known:
+            print("Whose leaflet is it? Without --drug, what 本品 does is not found.", file=sys.stderr)
 
 
 def answer_items(extractor: Any, items: list[dict[str, Any]], options: argparse.Namespace) -> list[Any]:

@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
         return _serve(options)
-    except (OSError, ValueError, ImportError) as error:
+    except ImportError as error:
+        hint = 'pip install -e ".[serve]" -c constraints.txt'
+        print(f"iser-serve: {error}. What the service needs is installed by: {hint}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
         print(f"iser-serve: {error}", file=sys.stderr)
         return 1
 

@@ -339,6 +339,18 @@ def test_every_format(run: Any, extractor: Any, tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text(encoding="utf-8").count("→") == len(triples)
 
 
+def test_nothing_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty output would leave open whether anything was read, and whether the drug was missing."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("本品经肝代谢\n本品可致头晕\n", encoding="utf-8")
+    assert main([str(texts), "--format", "text"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "" and "no relation was found in 2 texts" in err and "--drug" in err
+    assert main([str(texts), "--format", "text", "--drug", "华法林钠片"]) == 0
+    err = capsys.readouterr().err
+    assert "no relation was found in 2 texts" in err and "--drug" not in err
+
+
 def test_standard_input(chinese_model: Path) -> None:
     command = [sys.executable, "-m", "modeling_iser.command_line", "-", "--model", str(chinese_model), "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

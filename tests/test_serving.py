@@ -27,10 +27,9 @@ from transformers import pipeline
 
 from modeling_iser import DEFAULT_MODEL
 from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS
-from serving_iser import Settings, create_app
 from serving_iser.command_line import _is_local, _parser, main
 from serving_iser.limits import impatient
-from serving_iser.service import load_extractor
+from serving_iser.service import Settings, create_app, load_extractor
 
 from .conftest import REPOSITORY
 
