@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .names import Concept
+from .results import FORMULA_SIGNS
 from .store import Evidence, Graph
 
 
@@ -91,7 +92,7 @@ def _map(values: dict[str, Any]) -> str:
 
 def harmless(value: Any) -> Any:
     """A cell that no spreadsheet program takes for a formula."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:

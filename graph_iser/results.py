@@ -41,6 +41,9 @@ class Triple:
     score: float
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet program takes for a formula."""
+
 Line = tuple[str, int, list[Triple]]
 """Source, line and what was found there."""
 
@@ -85,7 +88,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _without_guard(value: Any) -> Any:
     """A cell without the `'` that keeps spreadsheets from taking it for a formula."""
-    guarded = isinstance(value, str) and value[:1] == "'" and value[1:2] in tuple("=+-@\t\r'")
+    guarded = isinstance(value, str) and value[:1] == "'" and value[1:2] in (*FORMULA_SIGNS, "'")
     return value[1:] if guarded else value
 
 

@@ -97,7 +97,7 @@ def _csv(results: Iterable[Result], model: str) -> Iterator[str]:
     writer: Any = csv.DictWriter(_Echo(), TRIPLE_COLUMNS)
     yield writer.writeheader()
     for result in results:
-        for row in _rows(result):
+        for row in triple_rows(result):
             yield writer.writerow({name: _harmless(value) for name, value in row.items()})
 
 
@@ -107,11 +107,12 @@ def _harmless(value: Any) -> Any:
 
 def _text(results: Iterable[Result], model: str) -> Iterator[str]:
     for result in results:
-        for row in sorted(_rows(result), key=lambda row: -row["score"]):
+        for row in sorted(triple_rows(result), key=lambda row: -row["score"]):
             yield f"{row['head']} —{row['relation']}→ {row['tail']}  ({row['score']:.2f})\n"
 
 
-def _rows(result: Result) -> list[dict[str, Any]]:
+def triple_rows(result: Result) -> list[dict[str, Any]]:
+    """A row with the columns `TRIPLE_COLUMNS` for every relation of a result."""
     return [
         {
             "source": result["source"],
@@ -138,7 +139,7 @@ def _write_parquet(results: Iterable[Result], path: Path) -> None:
         f"{role}_{edge}": pa.int64() for role in ("head", "tail") for edge in ("start", "end")
     }
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in TRIPLE_COLUMNS])
-    rows = (row for result in results for row in _rows(result))
+    rows = (row for result in results for row in triple_rows(result))
     with parquet.ParquetWriter(path, schema) as writer:
         while chunk := list(islice(rows, 10_000)):
             writer.write_table(pa.Table.from_pylist(chunk, schema=schema))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -14,6 +15,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from modeling_iser import VARIANTS, IserForJointExtraction
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -156,3 +161,34 @@ def shared(path: str) -> Path:
     if not target.exists():
         pytest.skip(f"needs {path} in a directory `shared` beside the repository")
     return target
+
+
+@pytest.fixture(scope="module")
+def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights that takes many spans for drugs, so that there is something to see."""
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("model")
+    model = IserForJointExtraction.from_encoder(
+        save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
+        context_attention_heads=2, first_pass_threshold=0.0, overlapping_entities=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        model.entity_classifier.weight.mul_(40)
+        model.relation_classifier.weight.mul_(40)
+        model.entity_classifier.bias[1] = 1.0
+        model.relation_classifier.bias.fill_(0.5)
+    model.save_pretrained(directory / "model")
+    return directory / "model"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs the browser chromium")
+    with playwright.sync_playwright() as session:
+        launched = session.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -21,7 +22,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place)]
     copy = place / "source"
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True)
+    aside = shutil.ignore_patterns(".git", ".venv", "runs", "build", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(REPOSITORY, copy, symlinks=True, ignore=aside)
     subprocess.run([*command, str(copy)], check=True, capture_output=True)
     (wheel,) = place.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

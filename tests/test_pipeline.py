@@ -39,7 +39,7 @@ from modeling_iser.command_line import main
 from modeling_iser.pipeline_iser import split_leaflet
 from modeling_iser.result_files import TRIPLE_COLUMNS
 
-from .conftest import REPOSITORY, save_encoder
+from .conftest import REPOSITORY
 
 
 LEAFLET = (
@@ -47,24 +47,6 @@ LEAFLET = (
     "3.以下药物禁用:①丁;②戊。\r\n4.服用己者,本药减量。"
 )
 DRUG = "甲片"
-
-
-@pytest.fixture(scope="module")
-def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights that takes many spans for drugs, so that there is something to see."""
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("model")
-    model = IserForJointExtraction.from_encoder(
-        save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
-        context_attention_heads=2, first_pass_threshold=0.0, overlapping_entities=True,
-    )  # fmt: skip
-    with torch.no_grad():
-        model.entity_classifier.weight.mul_(40)
-        model.relation_classifier.weight.mul_(40)
-        model.entity_classifier.bias[1] = 1.0
-        model.relation_classifier.bias.fill_(0.5)
-    model.save_pretrained(directory / "model")
-    return directory / "model"
 
 
 def load(directory: Path, **arguments: Any) -> Any:

@@ -17,14 +17,12 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from pyarrow import parquet
 from pyarrow import table as arrow_table
 
-from modeling_iser import IserForJointExtraction
 from modeling_iser.command_line import main
 
-from .conftest import REPOSITORY, save_encoder
+from .conftest import REPOSITORY
 
 
 pytestmark = pytest.mark.cluster
@@ -33,24 +31,6 @@ PART = 12
 """Lines of a part here, so that a few sentences are many parts."""
 
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights that finds relations in most sentences."""
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("model")
-    model = IserForJointExtraction.from_encoder(
-        save_encoder("bert", directory / "encoder"), ["药物"], ["协同", "禁忌"], max_span_width=3,
-        context_attention_heads=2, first_pass_threshold=0.0, overlapping_entities=True,
-    )  # fmt: skip
-    with torch.no_grad():
-        model.entity_classifier.weight.mul_(40)
-        model.relation_classifier.weight.mul_(40)
-        model.entity_classifier.bias[1] = 1.0
-        model.relation_classifier.bias.fill_(0.5)
-    model.save_pretrained(directory / "model")
-    return directory / "model"
 
 
 @pytest.fixture(scope="module")

@@ -77,15 +77,6 @@ def spaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         yield {"extraction": first(), "metric": second()}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as session:
-        launched = session.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Callable[[str], Page]]:
     """Opens a page; at the end, it must have loaded nothing from elsewhere and run nothing that was typed."""

@@ -42,29 +42,18 @@ def load(model: str | None) -> Any:
 
 def triples(batches: Iterator[pd.DataFrame], model: str | None, drug: str | None) -> Iterator[pd.DataFrame]:
     """The relations in batches of texts, which Arrow brings from Spark and takes back."""
+    from modeling_iser.result_files import triple_rows
+
     for batch in batches:
         records = batch.astype(object).where(batch.notna(), None).to_dict("records")
         items = [{"text": record["text"], "drug": record.get("drug") or drug} for record in records]
         answers = load(model)(items, batch_size=16)
         rows = [
-            row(record, answer, relation)
+            row
             for record, answer in zip(records, answers, strict=True)
-            for relation in answer["relations"]
+            for row in triple_rows({"source": record.get("source"), "line": record.get("line"), **answer})
         ]
         yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)
-
-
-def row(record: dict[str, Any], answer: dict[str, Any], relation: dict[str, Any]) -> dict[str, Any]:
-    """A relation as a line of the table."""
-    ends = {
-        f"{role}{suffix}": relation[role][key]
-        for role in ("head", "tail")
-        for suffix, key in (("", "text"), ("_start", "start"), ("_end", "end"))
-    }
-    place = {"source": record.get("source"), "line": record.get("line")}
-    drug = answer["drug"]["text"] if answer["drug"] else None
-    found = {"relation": relation["type"], "score": relation["score"]}
-    return {**place, "drug": drug, "text": answer["text"], **ends, **found}
 
 
 def main() -> None:
