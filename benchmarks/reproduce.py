@@ -1,21 +1,23 @@
 """
-The paper's comparison of systems: runs, tables, significance.
+Reproduce the paper's comparison of systems: runs, tables, significance.
 
     python -m benchmarks.reproduce --profile quick
     python -m benchmarks.reproduce --profile full --encoder bert-base-cased --conll04 DIR --datasets conll04
     python -m benchmarks.reproduce --profile small --encoder DIR --systems iser --set dropout=0.3
 
-Every run is a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with `result.json`: settings, seed, commit,
-machine, scores of every type, time, peak memory, losses, and for each test sentence what the paired bootstrap needs;
-and with `documents.json`: what was there, what was found, down to a relation score of 0.01, and the cross-attention in
-one sentence. A run whose result is there is not run again, one that was interrupted goes on, one that failed does not
-stop the others. `--jobs` runs several at a time, and several of these commands may share the work, since a run belongs
-to whoever locks it. `--set` changes single settings of train.py and makes a system of its own. The tables
-(`benchmarks/tables.py`) are written to `OUTPUT/PROFILE/tables.md` and the figures (`benchmarks/plots.py`) beside them,
-from all results there are. `benchmarks/results` has those of comparison.md.
+Each run has a directory `OUTPUT/PROFILE/DATASET/ENCODER/SYSTEM/seed-N` with two files. `result.json` holds settings,
+seed, commit, machine, scores by type, time, peak memory, losses, and the counts of each test sentence that the paired
+bootstrap needs. `documents.json` holds the gold and the predicted documents, with relations down to a score of 0.01,
+and the cross-attention of one sentence.
 
-`quick` takes about nine minutes on two cores and needs nothing but this repository: the bundled model's encoder, few
-sentences, few epochs. It shows that everything runs, not which system is the best. `full` has the paper's 70 epochs.
+Finished runs are skipped, interrupted ones are resumed, and a failed run does not stop the others. `--jobs` runs
+several at a time. Several of these commands can share the work, since every run is locked by the process that works on
+it. `--set` overrides settings of train.py, and the result counts as a system of its own. All results of the profile go
+into the tables in `OUTPUT/PROFILE/tables.md` (`benchmarks/figures/tables.py`) and the figures beside them
+(`benchmarks/figures/plots.py`). `benchmarks/results` holds the results behind comparison.md.
+
+`quick` takes about nine minutes on two cores and needs nothing but this repository: the bundled model's encoder, a few
+sentences, a few epochs. It shows that everything runs, not which system is best. `full` has the paper's 70 epochs.
 `short` and `small` are budgets for a small encoder on two cores.
 """
 
@@ -34,7 +36,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,18 +50,18 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a file, which puts this directory on the path, not the repository
     sys.path[0] = str(ROOT)
 
-from benchmarks.outcomes import outcomes  # noqa: E402
-from benchmarks.plots import draw_all  # noqa: E402
-from benchmarks.tables import SYSTEMS, read_results, tables  # noqa: E402
-from modeling_iser import DEFAULT_MODEL, IserForJointExtraction  # noqa: E402
+from benchmarks.comparison.encoder import bundled_encoder  # noqa: E402
+from benchmarks.comparison.outcomes import outcomes  # noqa: E402
+from benchmarks.figures.plots import draw_all  # noqa: E402
+from benchmarks.figures.tables import SYSTEMS, read_results, tables  # noqa: E402
 from modeling_iser.decoding_iser import drop_overlaps  # noqa: E402
 from modeling_iser.figures import cross_attention  # noqa: E402
 from train import METRIC, Settings, load_splits, parse_settings, train  # noqa: E402
 
 
-# What is trained on and what is scored. `conll04` is the paper's setting: SpERT's training file, scored on its
-# development file. `conll04_standard` is the field's: both files, scored on the test file. The two `…_development` are
-# for choosing settings: a fifth of the training file is held out and scored, and no other file is looked at.
+# Which splits are trained on and which are scored. `conll04` is the paper's protocol: SpERT's training file, scored on
+# its development file. `conll04_standard` is the field's: both files, scored on the test file. The `…_development`
+# entries are for choosing settings: a fifth of the training file is held out and scored, and no other file is read.
 _HELD_OUT = {
     "train_split": "train",
     "test_splits": [],
@@ -102,7 +103,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 70, "batch_size": 2, "learning_rate": 2e-5},
 }  # fmt: skip
 
-# Where settings are not those of the profile: of a data set, of a system and of both, each overruling the one before.
+# Settings that differ from the profile's for a data set, a system, or a system on a data set; the more specific wins.
 # The learning rates were the best of the trials on held-out documents (comparison.md); the dropout is the paper's.
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
 _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
@@ -110,7 +111,7 @@ _ISER_CH_DDI = {"learning_rate": 1e-4}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
     ("short", "ster"): _SPERT,
-    # About as many steps as on CoNLL04, or half as many again.
+    # About as many steps as `conll04` has, or half as many again on CH-DDI-Open.
     ("short", "conll04_standard"): {"num_epochs": 4},
     ("short", "ch_ddi"): {"num_epochs": 4},
     ("short", "ch_ddi_development"): {"num_epochs": 4},
@@ -127,24 +128,24 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 HEAT_MAP_WORDS = 48
-"""Words of the longest sentence whose cross-attention is drawn."""
+"""Length, in words, of the longest sentence whose cross-attention may be drawn."""
 _NOT_TO_CHANGE = {
     "dataset", "data_dir", "train_split", "validation_split", "validation_fraction", "test_splits",
     "encoder", "system", "seed", "output_dir", "evaluation_batch_size",
 }  # fmt: skip
 LEAST_SCORE = 0.01
-"""Relations with a lower score are not kept for the sweep of the relation threshold."""
+"""Lowest score of the relations that are kept for the sweep over relation thresholds."""
 
 
 def run(dataset: str, system: str, seed: int, directory: Path, options: argparse.Namespace) -> None:
-    """Train, score and write `result.json`; nothing where it is there or another process is at it."""
+    """Train, score and write `result.json`, unless it exists or another process is working on this run."""
     result_file = directory / "result.json"
     directory.mkdir(parents=True, exist_ok=True)
     with _lock(directory) as ours:
         if result_file.exists():
             return
         if not ours:
-            print(f"{directory}: another process is at it", file=sys.stderr)
+            print(f"{directory}: another process is working on it", file=sys.stderr)
             return
         values = settings_of(options.profile, dataset, system, seed) | options.set
         places = {"encoder": str(options.encoder), "output_dir": str(directory / "run")}
@@ -153,7 +154,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
         settings = parse_settings([*arguments_of(values | places), "--resume"])
         interrupted = (directory / "run").exists()
         start = time.monotonic()
-        # The test split is extracted below, in single precision: training need not score it too.
+        # Training need not score the test split, which is scored below, in single precision.
         train(dataclasses.replace(settings, test_splits=[]))
         seconds = time.monotonic() - start
         (split,) = settings.test_splits or [settings.validation_split]
@@ -170,7 +171,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
             + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
             "scores": _scores(references, predictions, threshold),
-            "seconds": None if interrupted else round(seconds, 1),  # the time before is not known
+            "seconds": None if interrupted else round(seconds, 1),  # the time before the interruption is unknown
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "losses": _losses(directory / "run" / "logs"),
             "outcomes": outcomes(references, predictions, threshold),
@@ -188,7 +189,7 @@ def run(dataset: str, system: str, seed: int, directory: Path, options: argparse
 
 @contextlib.contextmanager
 def _lock(directory: Path) -> Iterator[bool]:
-    """Whether no other process works in the directory; one that dies lets go of it."""
+    """Yield whether this process holds the directory's lock; a process that dies releases its lock."""
     with (directory / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,24 +200,24 @@ def _lock(directory: Path) -> Iterator[bool]:
 
 
 def settings_of(profile: str, dataset: str, system: str, seed: int) -> dict[str, Any]:
-    """The settings of a run, without the places of its files: those of the profile, the data set and the exceptions."""
+    """The settings of a run without its paths: the profile's and the data set's, overridden by the exceptions."""
     values = {**PROFILES[profile], **SETTINGS[dataset]}
     for part in (dataset, system, f"{dataset} {system}"):
         values |= EXCEPTIONS.get((profile, part), {})
-    # Decoding as in the paper; what becomes of it without overlaps follows from the documents.
+    # Decoding as in the paper; scores without overlapping entities are computed from the same documents.
     decoding = {"overlapping_entities": True, "constrain_relations": False}
     return values | decoding | {"system": system, "seed": seed, "evaluation_batch_size": 16}
 
 
 def _scores(references: list[dict[str, Any]], predictions: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
-    """The metric's scores, per type too; relations are found from the threshold on."""
+    """The metric's scores, overall and by type; relations below the threshold do not count."""
     found = [{**d, "relations": [r for r in d["relations"] if r["score"] >= threshold]} for d in predictions]
     metric = evaluate.load(METRIC, experiment_id=f"process-{os.getpid()}")
     return metric.compute(predictions=found, references=references)
 
 
 def arguments_of(values: dict[str, Any]) -> list[str]:
-    """The settings as arguments of train.py."""
+    """The settings as command-line arguments of train.py."""
     words = []
     for name, value in values.items():
         words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
@@ -230,11 +231,12 @@ def _commit() -> str:
 
 def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any]:
     """
-    Gold documents and what the model found in them, relations down to a score of `LEAST_SCORE` where the threshold only
-    filters; the score from which relations hold; the cross-attention in the document that has the most relations within
-    `HEAT_MAP_WORDS`.
+    The gold and the predicted documents of a split, the relation threshold, and the cross-attention of one sentence.
+
+    Where the threshold is only a filter, predicted relations are kept down to a score of `LEAST_SCORE`. The sentence is
+    the one with the most relations among those of at most `HEAT_MAP_WORDS` words.
     """
-    # The code of this package runs, not that which lies beside the weights.
+    # This package's code is what is measured, not the copy saved beside the weights.
     model: Any = AutoModel.from_pretrained(directory, trust_remote_code=False).eval()
     threshold = model.config.relation_threshold
     _, validation, tests, _ = load_splits(settings)
@@ -257,7 +259,7 @@ def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any
 
 
 def _losses(logs: Path) -> list[tuple[int, float]]:
-    """Training loss at some steps, from the run's TensorBoard files."""
+    """The logged training losses as `(step, loss)`, from the run's TensorBoard files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     points: dict[int, float] = {}
@@ -270,32 +272,18 @@ def _losses(logs: Path) -> list[tuple[int, float]]:
 
 
 def _system_name(system: str, options: argparse.Namespace) -> str:
-    """The system, with the settings that were changed: `iser dropout=0.3`."""
+    """The system with the settings that `--set` overrides, such as `iser dropout=0.3`."""
     return " ".join([system, *(f"{name}={value}" for name, value in sorted(options.set.items()))])
 
 
-def quick_encoder(directory: Path) -> Path:
-    """The encoder of the bundled model, which knows the training split already; written where it is not there."""
-    if not directory.exists():
-        model = IserForJointExtraction.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
-            written = Path(temporary, "encoder")
-            model.tokenizer.save_pretrained(written)
-            model.iser.encoder.save_pretrained(written)
-            with contextlib.suppress(OSError):  # Another process was first.
-                written.rename(directory)
-    return directory
-
-
 def _changes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str]:
-    """The settings of `--set`; what is wrong with them ends the program before the first run."""
+    """The settings of `--set`; an invalid one ends the program before the first run."""
     for part in options.set:
         name, sign, _ = part.partition("=")
         if not sign:
             parser.error(f"--set takes NAME=VALUE, not {part!r}")
         if name in _NOT_TO_CHANGE:
-            parser.error(f"--set: {name} is chosen by the other options, or by the runner itself")
+            parser.error(f"--set: {name} is chosen by another option or by this program")
     changes = dict(part.split("=", 1) for part in options.set)
     try:
         values = {"dataset": "ch_ddi", "encoder": "…", "output_dir": "…", **PROFILES[options.profile], **changes}
@@ -310,10 +298,10 @@ def main() -> None:
     parser.add_argument("--profile", choices=tuple(PROFILES), default="quick")
     parser.add_argument(
         "--encoder",
-        help="name or directory; required unless the profile is quick. Its last part names the results: "
-        "two encoders need two names",
+        help="name or directory; required unless the profile is quick. Results are filed under its last component, "
+        "in which two encoders must differ",
     )
-    parser.add_argument("--conll04", type=Path, help="directory of SpERT's files; without it, CoNLL04 is left out")
+    parser.add_argument("--conll04", type=Path, help="directory of SpERT's files; without it, CoNLL04 is skipped")
     parser.add_argument(
         "--datasets",
         nargs="+",
@@ -323,10 +311,10 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 for quick, else 0 1 2")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.py to change in all these runs"
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of train.py to override in all runs"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores, and the GPU if any")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores and the GPU")
     parser.add_argument("--keep_models", action="store_true", help="keep the weights of every run")
     options = parser.parse_args()
     options.set = _changes(parser, options)
@@ -334,14 +322,14 @@ def main() -> None:
         parser.error("--jobs must be at least 1")
     directory = options.output / options.profile
     if options.profile == "quick":
-        options.encoder = options.encoder or quick_encoder(directory / "encoder")
+        options.encoder = options.encoder or bundled_encoder(directory / "encoder")
     elif not options.encoder:
         parser.error("--encoder is required")
     seeds = options.seeds or ([0] if options.profile == "quick" else [0, 1, 2])
     datasets = [name for name in options.datasets if SETTINGS[name]["dataset"] != "conll04" or options.conll04]
     for name in set(options.datasets) - set(datasets):
-        print(f"{name} is left out: --conll04 does not say where its files are", file=sys.stderr)
-    # Every run has a process of its own, forked from one that has imported all and computed nothing.
+        print(f"{name} is skipped: it needs --conll04, the directory of its files", file=sys.stderr)
+    # Each run has its own process, forked from one that has imported everything and computed nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.reproduce"])
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -363,7 +351,7 @@ def main() -> None:
         for future in concurrent.futures.as_completed(futures):
             if error := future.exception():
                 failed += 1
-                print(f"{futures[future]} failed, the others go on: {error!r}", file=sys.stderr)
+                print(f"{futures[future]} failed, the others continue: {error!r}", file=sys.stderr)
             if results := read_results(directory):
                 (directory / "tables.md").write_text(tables(results), encoding="utf-8")
     if not (directory / "tables.md").exists():
@@ -371,10 +359,10 @@ def main() -> None:
     try:
         draw_all(directory)
     except ImportError as error:
-        print(f"No figures: {error}. The extra `figures` has what they need.", file=sys.stderr)
+        print(f"No figures: {error}. They need the extra `figures`.", file=sys.stderr)
     print((directory / "tables.md").read_text(encoding="utf-8"))
     if failed:
-        sys.exit(f"{failed} of {len(futures)} runs failed. The same command tries them again.")
+        sys.exit(f"{failed} of {len(futures)} runs failed. Run the same command again to retry them.")
 
 
 if __name__ == "__main__":

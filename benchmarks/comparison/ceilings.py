@@ -1,12 +1,12 @@
 """
-What each system could find at best: gold labels, encoded in its scheme and decoded again.
+The best score that each system can reach: gold labels, encoded in its scheme and decoded again.
 
-    python -m benchmarks.ceilings --dataset conll04 --data_dir CONLL04 --splits train validation test
-    python -m benchmarks.ceilings --dataset ch_ddi --splits train test leaflets
+    python -m benchmarks.comparison.ceilings --dataset conll04 --data_dir CONLL04 --splits train validation test
+    python -m benchmarks.comparison.ceilings --dataset ch_ddi --splits train test leaflets
 
-The table holds the documents that come back changed, and the strict micro F1 of what comes back. Entities may overlap
-where a system can hold them so, as in the comparison. The systems that find triples alone take the types of a
-relation's ends from what is most frequent in the documents.
+The table shows how many documents come back changed, and the strict micro F1 of the decoded documents. Entities may
+overlap where the scheme allows it, as in the comparison. Systems that extract only triples give each relation's head
+and tail the types that are most frequent for that relation in the documents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from modeling_iser import DEFAULT_MODEL, prepare_sentences
 from train import DATASETS, METRIC
 
 
-# One of those that share a scheme stands for all.
+# One system stands for all that share its scheme.
 SCHEMES = {
     "spert": "SpERT, STER, ISER", "casrel": "CasRel", "onerel": "OneRel", "spn4re": "SPN4RE",
     "multihead": "multi-head selection", "graphrel_2p": "GraphRel", "w2ner": "W2NER",
@@ -34,7 +34,7 @@ SCHEMES = {
 
 
 class Ceiling(NamedTuple):
-    """What comes back of a system's labels; F1 in percent, `None` for what the system does not find."""
+    """What is left of gold labels in a scheme; F1 in percent, `None` for a task that the system does not have."""
 
     system: str
     documents: int
@@ -44,7 +44,7 @@ class Ceiling(NamedTuple):
 
 
 def ceilings(documents: Sequence[dict[str, Any]]) -> Iterator[Ceiling]:
-    """The ceiling of each scheme on documents."""
+    """The ceiling of each scheme on the documents."""
     labels = found_labels(documents)
     tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
     encoder = AutoConfig.from_pretrained(DEFAULT_MODEL).encoder_config
@@ -59,7 +59,7 @@ def ceilings(documents: Sequence[dict[str, Any]]) -> Iterator[Ceiling]:
             entity_types=labels.entity_types,
             relation_types=labels.relation_types,
             max_span_width=fitting_span_width(documents),
-            max_tokens=10**6,  # every document in one piece: windows are no part of a scheme
+            max_tokens=10**6,  # no splitting into windows, which is not part of a scheme
             overlapping_entities=True,
             **fields,
         )

@@ -1,12 +1,11 @@
 """
-One prepared script for a GPU that is at hand for minutes: extraction and training steps of the bundled model, its
-encoder alone and SpERT, in float32 and bfloat16.
+Extraction and training steps on a GPU: the bundled model, its encoder alone and SpERT, in float32 and bfloat16.
 
-    python -m benchmarks.gpu [--output gpu.md]
+    python -m benchmarks.speed.gpu [--output gpu.md]
 
-Needs nothing but the repository: the encoder is the bundled model's, the sentences are the test split of CH-DDI-Open.
-SpERT has random weights above the encoder and finds no entities, so its throughput is the most it can have. The
-systems take turns, so that a clock that changes changes all of them. Runs on a CPU too (`--device cpu`).
+Takes a few minutes and needs nothing but the repository: the encoder is the bundled model's, the sentences are the
+test split of CH-DDI-Open. SpERT has random weights on top of the encoder and finds no entities, so its throughput is an
+upper bound. The systems take turns, so that changes of the clock rate affect all alike. It also runs on a CPU.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.reproduce import quick_encoder
-from benchmarks.speed import table
+from benchmarks.comparison.encoder import bundled_encoder
+from benchmarks.speed.systems import table
 from datasets_scripts import load_ch_ddi
 from modeling_iser import DEFAULT_MODEL, VARIANTS, IserCollator, IserForJointExtraction, prepare_sentences
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
 
 
 def build_models(device: str) -> dict[str, IserForJointExtraction]:
-    """The bundled model, and SpERT and the encoder alone as wide."""
+    """The bundled model, SpERT with the same encoder and span width, and the encoder alone."""
     iser = IserForJointExtraction.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
     torch.manual_seed(0)
     spert = IserForJointExtraction.from_encoder(
-        quick_encoder(Path("runs/gpu/encoder")),
+        bundled_encoder(Path("runs/gpu/encoder")),
         iser.config.entity_types,
         iser.config.relation_types,
         max_span_width=iser.config.max_span_width,
@@ -50,7 +49,7 @@ def build_models(device: str) -> dict[str, IserForJointExtraction]:
 def extraction(
     name: str, model: IserForJointExtraction, sentences: list[list[str]], batch_size: int
 ) -> Callable[[], Any]:
-    """What is timed for a row: extraction from all sentences, or the encoder over them."""
+    """The function that is timed for a row: extraction from all sentences, or a pass of the encoder over them."""
     if name != "encoder alone":
         return lambda: model.extract(sentences, batch_size=batch_size)
     ordered = sorted(sentences, key=len)
@@ -71,7 +70,7 @@ def extraction(
 def training(
     name: str, model: IserForJointExtraction, documents: list[dict[str, Any]], batch_size: int, steps: int
 ) -> Callable[[], Any]:
-    """What is timed for a row: some training steps."""
+    """The function that is timed for a row: some training steps."""
     prepared, _ = prepare_sentences(documents, model.tokenizer, model.config)
     collator = IserCollator(model.tokenizer, model.config, 50, 50)
     batches = [collator(prepared[first : first + batch_size]) for first in range(0, steps * batch_size, batch_size)]
@@ -97,7 +96,7 @@ def training(
 
 
 def seconds(functions: dict[str, Callable[[], Any]], device: str, bf16: bool, repeats: int) -> dict[str, float]:
-    """Median time of each function, the functions taking turns; the first turn does not count."""
+    """Median time of each function in seconds; the functions take turns, and the first turn does not count."""
 
     def timed(function: Callable[[], Any]) -> float:
         start = time.perf_counter()

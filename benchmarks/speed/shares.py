@@ -1,9 +1,9 @@
 """
-Where the time of extraction goes: the share of each part of a model.
+Where extraction spends its time: the share of each part of a model.
 
-    python -m benchmarks.shares CHECKPOINT … --dataset ch_ddi --split test [--data_dir DIR] [--batch_size 8]
+    python -m benchmarks.speed.shares CHECKPOINT … --dataset ch_ddi --split test [--data_dir DIR] [--batch_size 8]
 
-Times are exclusive: what a part has another part do counts for the other one.
+Times are exclusive: the time of a part excludes that of the parts it calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARTS = (
 
 
 class Clock:
-    """Exclusive seconds of parts that call one another."""
+    """Exclusive times, in seconds, of parts that call one another."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -43,7 +43,7 @@ class Clock:
         return before
 
     def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        """The function, its time being that of the part."""
+        """Wrap a function so that its time counts for the part."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             before = self._switch(part)
@@ -55,7 +55,7 @@ class Clock:
         return call
 
     def watch(self, owner: Any, name: str, part: str) -> None:
-        """Replace a function of a module, class or object by its timed self."""
+        """Replace a function of a module, class or object by its timed version."""
         setattr(owner, name, self.timed(getattr(owner, name), part))
 
     def start(self) -> None:
@@ -68,7 +68,7 @@ class Clock:
 
 
 def watch_parts(clock: Clock, model: IserForJointExtraction) -> None:
-    """Have the clock time every part of the model."""
+    """Make the clock time every part of the model."""
     for name in ("_text_and_words", "tokenize_words", "encode_sentences", "split_windows"):
         clock.watch(extraction_iser, name, "text")
     for name in ("choose_entities", "decode_sentences", "merge_windows", "drop_overlaps"):
@@ -91,7 +91,7 @@ def watch_parts(clock: Clock, model: IserForJointExtraction) -> None:
 
 
 def shares(checkpoint: str, sentences: list[list[str]], batch_size: int) -> tuple[dict[str, float], float]:
-    """Seconds of each part in the faster one of two runs, and sentences a second."""
+    """Seconds spent in each part in the faster of two runs, and sentences per second."""
     model = IserForJointExtraction.from_pretrained(checkpoint, dtype=torch.float32).eval()
     clock = Clock()
     watch_parts(clock, model)
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=("conll04", "ch_ddi"), default="ch_ddi")
     parser.add_argument("--data_dir")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--documents", type=int, help="the first so many; default: all")
+    parser.add_argument("--documents", type=int, help="use only the first documents, this many; default: all")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()

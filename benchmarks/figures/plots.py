@@ -1,7 +1,7 @@
 """
-Figures from the results of `benchmarks.reproduce`, one PNG each; what there are no results for is left out.
+Figures from the results of `benchmarks.reproduce`, one PNG each; a figure without results is skipped.
 
-    python -m benchmarks.plots runs/reproduce/small
+    python -m benchmarks.figures.plots runs/reproduce/small
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.outcomes import Run, f1, micro_f1, spans, triples
-from benchmarks.tables import read_results
+from benchmarks.comparison.outcomes import Run, f1, micro_f1, spans, triples
+from benchmarks.figures.tables import read_results
 from modeling_iser import IserConfig
 from modeling_iser.figures import draw_attention
 
@@ -27,7 +27,7 @@ from modeling_iser.figures import draw_attention
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 LOCAL_CONTEXTS = ("iser", "lc_to_lc_att", "lc_to_lc_bert", "lc_to_cls", "lc_to_gc", "lc_to_gc_bert")
 BUCKETS = {"span width": (1, 2, 3, 4, 6, 11), "sentence length": (1, 15, 25, 35, 50)}
-"""Lower bounds; the last has no upper bound."""
+"""Lower bounds; the last bucket is open."""
 
 
 def bucket(value: int, bounds: Sequence[int]) -> int:
@@ -57,7 +57,7 @@ def scores_by_bucket(references: Sequence[Run], predictions: Sequence[Run], thre
 
 
 def _labels(found: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], set[str]]:
-    """Labels at each place: a span, or a head and a tail span, without their types."""
+    """Labels by place: the span of an entity, or the spans of a relation's head and tail, without entity types."""
     labels: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for *place, label in found:
         labels[tuple(part[:2] if isinstance(part, tuple) else part for part in place)].add(label)
@@ -68,8 +68,8 @@ def confusion(
     references: Sequence[Run], predictions: Sequence[Run], threshold: float
 ) -> dict[str, tuple[list[str], list[list[int]]]]:
     """
-    Confusion matrices of entities (same span) and relations (same head and tail span): labels and counts, rows gold.
-    The label "none" stands for missed (column) and invented (row).
+    Confusion matrices of entities (same span) and relations (same head and tail span): labels, and counts with gold
+    labels in rows. The column "none" counts what was missed, the row "none" what is spurious.
     """
     counts: dict[str, dict[tuple[str, str], int]] = {"entities": defaultdict(int), "relations": defaultdict(int)}
     for reference, prediction in zip(references, predictions, strict=True):
@@ -97,7 +97,7 @@ def draw_all(directory: Path) -> list[Path]:
     Draw what the results in a directory of `benchmarks.reproduce` allow.
 
     Returns:
-        The files that were written.
+        The files written.
 
     Raises:
         ImportError: without matplotlib (the extra `figures`).
@@ -107,7 +107,7 @@ def draw_all(directory: Path) -> list[Path]:
         groups[run["dataset"], run["encoder"]].append(run)
     written = []
     for (dataset, encoder), runs in sorted(groups.items()):
-        # Results may stand alone, as those of this repository do.
+        # The results in this repository come without their documents.
         with_documents = [run for run in runs if (run["directory"] / "documents.json").exists()]
         for name, draw in (FIGURES_OF_RESULTS | FIGURES_OF_DOCUMENTS).items():
             path = directory / f"{dataset}-{encoder}-{name}.png"
@@ -156,7 +156,7 @@ def _mean_f1(runs: Sequence[Run], task: str) -> float:
 
 
 def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """F1 of ISER over the dropout of runs with `--set dropout=…`, of the seeds that all of them have."""
+    """F1 of ISER by dropout, from runs with `--set dropout=…`, over the seeds that all of them have."""
     points: dict[float, dict[int, Run]] = defaultdict(dict)
     for run in runs:
         if re.fullmatch(r"iser(?: dropout=[\d.]+)?", run["system"]):
@@ -175,7 +175,7 @@ def dropout_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def threshold_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Relation F1 over the relation threshold, of ISER and SpERT."""
+    """Relation F1 of ISER and SpERT by relation threshold."""
     figure, (axes,) = _figure()
     systems = _by_system(runs, ("iser", "spert"))
     for name, members in systems.items():
@@ -195,7 +195,7 @@ def threshold_sweep(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Relation F1 with each relation context of the paper: a dot a seed, and their mean."""
+    """Relation F1 with each of the paper's relation contexts: a dot per seed, and the mean."""
     systems = _by_system(runs, LOCAL_CONTEXTS)
     if len(systems) < 2:
         return False
@@ -213,7 +213,7 @@ def local_contexts(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Training loss over the steps, mean over the seeds and over five points."""
+    """Training loss by step, averaged over seeds and smoothed over five points."""
     figure, (axes,) = _figure(size=(8.4, 4.2))
     drawn = False
     for index, (name, members) in enumerate(_by_system(runs).items()):
@@ -226,7 +226,7 @@ def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
             steps = sorted(by_step)
             losses = [statistics.fmean(by_step[step]) for step in steps]
             smooth = [statistics.fmean(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))]
-            style = "-" if index < 10 else "--"  # There are ten colours.
+            style = "-" if index < 10 else "--"  # The colour cycle has ten colours.
             axes.plot(steps, smooth, label=name, lw=1, color=f"C{index % 10}", ls=style)
     axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
     if drawn:
@@ -236,7 +236,7 @@ def learning_curves(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def widths_and_lengths(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Scores by span width and by sentence length, mean over the seeds."""
+    """Scores by span width and by sentence length, means over seeds."""
     systems = _by_system(runs, ("iser", "spert"))
     if not systems:
         return False
@@ -257,7 +257,7 @@ def widths_and_lengths(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """Confusion of ISER's entities and relations, all seeds together."""
+    """Confusion matrices of ISER's entities and relations, all seeds together."""
     from modeling_iser.figures import chinese_font
 
     members = _by_system(runs, ("iser",)).get("iser", [])
@@ -289,7 +289,7 @@ def confusion_matrices(runs: Sequence[Run], path: Path, title: str) -> bool:
 
 
 def attention(runs: Sequence[Run], path: Path, title: str) -> bool:
-    """The cross-attention in one sentence, both directions (the paper's Figures 7 and 8), of the first run of ISER."""
+    """The cross-attention of one sentence in both directions (the paper's Figures 7 and 8), from the first ISER run."""
     for run in sorted((run for run in runs if run["system"] == "iser"), key=lambda run: run["seed"]):
         if found := _content(run).get("attention"):
             draw_attention(found["words"], torch.tensor(found["entity"]), torch.tensor(found["relation"]), path)
@@ -313,7 +313,7 @@ FIGURES_OF_DOCUMENTS: dict[str, Draw] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, help="results of one profile; the figures are written there too")
     for path in draw_all(parser.parse_args().directory):
         print(path)
 

@@ -1,11 +1,11 @@
 """
-Speed and memory of extraction and training, beside the encoder alone and SpERT.
+Speed and memory of ISER in extraction and training, next to SpERT and the encoder alone.
 
-    python -m benchmarks.speed --encoder DIR [--conll04 DIR --spert CHECKPOINT --iser CHECKPOINT] [--output speed.md]
+    python -m benchmarks.speed.systems --encoder DIR [--conll04 DIR --spert DIR --iser DIR] [--output FILE]
 
-Every row of a table is measured in the same run, one process a row, so that the peak memory is the row's own.
-Trained checkpoints find as many entities and let as many spans pass as in real use. The other parts have random
-weights: they find no entities, and the bias of the first pass is shifted until the share `--passing` of the spans
+All rows of a table are measured in the same run, each in its own process, so that the peak memory is the row's own.
+Trained checkpoints find as many entities and pass as many spans as in real use. Without a checkpoint, the weights are
+random: no entities are found, and the bias of the first pass is shifted until the share `--passing` of the spans
 passes.
 """
 
@@ -27,19 +27,20 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from benchmarks.literal import make_literal
+from benchmarks.speed.literal import make_literal
 from modeling_iser import VARIANTS, IserCollator, IserForJointExtraction, prepare_sentences
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
 from modeling_iser.first_pass_iser import FirstPass
 
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = ("encoder alone", "SpERT", "ISER literal", "ISER exact", "ISER")
 ENTITY_TYPES = ["Loc", "Org", "Other", "Peop"]
 RELATION_TYPES = ["Kill", "Live_In", "Located_In", "OrgBased_In", "Work_For"]
 
 
 def synthetic_documents(count: int, length: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Sentences of Chinese characters with a few entities and relations at random places."""
+    """Sentences of Chinese characters with a few entities and relations at random positions."""
     generator = random.Random(seed)
     characters = "片与合用可增强本品作用血药浓度升高降低应避免药物服期间胺酮洛尔他汀类抑制剂患者慎"
     documents = []
@@ -65,7 +66,7 @@ def conll04_documents(directory: Path) -> list[dict[str, Any]]:
 
 
 def untrained_model(encoder: str, variant: str, **config_fields: Any) -> IserForJointExtraction:
-    """The system on the encoder, with random weights above it, that finds no entities."""
+    """A system with random weights on top of the encoder, biased to find no entities."""
     model = IserForJointExtraction.from_encoder(
         encoder, ENTITY_TYPES, RELATION_TYPES, **{**VARIANTS[variant], **config_fields}
     )
@@ -75,14 +76,14 @@ def untrained_model(encoder: str, variant: str, **config_fields: Any) -> IserFor
 
 
 def checkpoint_of(arguments: argparse.Namespace) -> str | None:
-    """The trained checkpoint of the row's system, where one is given for its input."""
+    """The trained checkpoint of the row's system, if one is given for its input."""
     if arguments.input != "conll04":
         return None
     return arguments.iser if arguments.system.startswith("ISER") else arguments.spert
 
 
 def build_model(arguments: argparse.Namespace) -> IserForJointExtraction:
-    """The row's system: the trained checkpoint where one is given, or the encoder with random weights above it."""
+    """The row's system: its trained checkpoint if one is given, otherwise random weights on top of the encoder."""
     torch.manual_seed(0)
     system = arguments.system
     threshold = 0.1 if system == "ISER" else 0.0
@@ -102,7 +103,7 @@ def build_model(arguments: argparse.Namespace) -> IserForJointExtraction:
 
 @torch.no_grad()
 def calibrate(model: IserForJointExtraction, batch: dict[str, torch.Tensor], share: float) -> None:
-    """Shift the first pass's bias until the share of candidate spans passes."""
+    """Shift the bias of the first pass so that the given share of candidate spans passes."""
     first_pass = model.first_pass
     assert isinstance(first_pass, FirstPass)
     logits = first_pass(model.iser(**batch).fused_states, batch["num_words"]).float()
@@ -112,7 +113,7 @@ def calibrate(model: IserForJointExtraction, batch: dict[str, torch.Tensor], sha
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """One row: the system on the documents at the batch size."""
+    """Measure one row: a system on an input at a batch size."""
     torch.set_num_threads(arguments.threads)
     if arguments.input == "conll04":
         documents = conll04_documents(arguments.conll04)
@@ -154,7 +155,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     row: dict[str, Any] = {"system": arguments.system}
     with autocast:
-        with torch.no_grad():  # The first call is slow.
+        with torch.no_grad():  # Warm up: the first call is slow.
             model(**middle)
         row["sentences_per_second"] = len(sentences) / min(timed(extract) for _ in range(arguments.repeats))
         if arguments.train:
@@ -188,14 +189,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_row(system: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Measure a row in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.speed", "--system", system]
+    """Measure a row in its own process."""
+    command = [sys.executable, "-m", "benchmarks.speed.systems", "--system", system]
     for name, value in options.items():
         if value is True:
             command.append(f"--{name}")
         elif value not in (None, False):
             command += [f"--{name}", str(value)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         print(result.stderr[-2000:], file=sys.stderr)
         return {"system": system}
@@ -203,7 +204,7 @@ def run_row(system: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of rows; ratios are to the encoder alone and to SpERT in the same table."""
+    """A Markdown table of rows; ratios are relative to the encoder alone and to SpERT in the same table."""
     by_system = {row["system"]: row for row in rows}
     encoder, spert = by_system.get("encoder alone", {}), by_system.get("SpERT", {})
     lines = [
@@ -232,7 +233,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--conll04", type=Path, help="directory of SpERT's CoNLL04 files; without it, that part is left out"
+        "--conll04", type=Path, help="directory of SpERT's CoNLL04 files; without it, that part is skipped"
     )
     parser.add_argument("--encoder", help="directory or name of the encoder; required")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
@@ -246,9 +247,9 @@ def main() -> None:
     parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=list(SYSTEMS))
     parts = ["conll04", "chinese", "sweep"]
     parser.add_argument("--parts", nargs="*", choices=parts, default=parts)
-    parser.add_argument("--documents", type=int, default=231, help="sentences of a table")
-    parser.add_argument("--spert", help="checkpoint trained on CoNLL04 as SpERT: its weights serve the CoNLL04 part")
-    parser.add_argument("--iser", help="the same of ISER")
+    parser.add_argument("--documents", type=int, default=231, help="sentences in the CoNLL04 tables")
+    parser.add_argument("--spert", help="SpERT checkpoint trained on CoNLL04, for the CoNLL04 part")
+    parser.add_argument("--iser", help="ISER checkpoint trained on CoNLL04, for the CoNLL04 part")
     for name in ("system", "input"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     for name in ("length", "width", "batch_size"):
@@ -321,7 +322,7 @@ def main() -> None:
         rows = []
         for system in arguments.systems:
             if system == "ISER literal" and options["input"] == "sweep" and options["length"] > 128:
-                continue  # Minutes a sentence; the growth shows before.
+                continue  # Minutes per sentence, and the growth is plain by then.
             rows.append(run_row(system, {**common, **options}))
         tables.append(table(title, rows))
         print(tables[-1], flush=True)

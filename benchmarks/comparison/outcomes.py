@@ -1,4 +1,4 @@
-"""What a run found, counted: sets of entities and relations, F1 and the paired bootstrap."""
+"""Outcomes of a run as counts per sentence, their precision, recall and F1, and the paired bootstrap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spans(document: dict[str, Any]) -> set[tuple[int, int, str]]:
 def triples(
     document: dict[str, Any], threshold: float = 0.0
 ) -> set[tuple[tuple[int, int, str], tuple[int, int, str], str]]:
-    """Relations as `(head, tail, type)`, those found only from the threshold on."""
+    """Relations as `(head, tail, type)`; those with a score below the threshold are dropped."""
     places = [(e["start"], e["end"], e["type"]) for e in document["entities"]]
     return {
         (places[r["head"]], places[r["tail"]], r["type"])
@@ -31,7 +31,7 @@ def triples(
 
 
 def micro_f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
-    """F1 in percent over `(gold, found)` sets; NaN, which no figure shows, where all are empty."""
+    """F1 in percent over `(gold, found)` sets; NaN, which figures leave blank, if all sets are empty."""
     right = total = 0
     for gold, found in pairs:
         right += len(gold & found)
@@ -40,7 +40,7 @@ def micro_f1(pairs: Iterable[tuple[set[Any], set[Any]]]) -> float:
 
 
 def _totals(rows: Sequence[Sequence[int]], task: int) -> tuple[int, int, int]:
-    """How many entities (`task` 0) or relations (1) were right, found and there."""
+    """Numbers of correct, predicted and gold entities (`task` 0) or relations (1)."""
     right, found, there = (sum(row[3 * task + column] for row in rows) for column in range(3))
     return right, found, there
 
@@ -67,8 +67,9 @@ def outcomes(
     references: Iterable[dict[str, Any]], predictions: Iterable[dict[str, Any]], threshold: float = 0.0
 ) -> list[list[int]]:
     """
-    For each sentence `[entities right, found, there, relations right, found, there]`, strict; relations are found from
-    the threshold on.
+    Outcome rows: for each sentence the numbers of correct, predicted and gold entities, then those of relations.
+
+    Matching is strict; predicted relations with a score below the threshold do not count.
     """
     rows = []
     for reference, prediction in zip(references, predictions, strict=True):
@@ -85,12 +86,12 @@ def paired_bootstrap(
     seed: int = 0,
 ) -> float:
     """
-    One-sided p-value that `first` is not better than `second`.
+    One-sided p-value of the hypothesis that `first` is not better than `second`.
 
     Args:
-        first, second: outcome rows for each seed, all of the same sentences in the same order.
+        first, second: outcome rows of each seed, all of the same sentences in the same order.
         task: 0 for entities, 1 for relations.
-        samples: how often the sentences are drawn with replacement; a sample's score is the mean over seeds.
+        samples: number of times the sentences are drawn with replacement; a sample's score is the mean over seeds.
     """
     count = len(first[0])
     # How often each sentence was drawn, `(samples, count)`.

@@ -1,10 +1,11 @@
 """
-What each rule for drug-drug interactions does to the scores of the pipeline.
+How each rule for drug-drug interactions changes the scores of the pipeline.
 
-    python -m benchmarks.rules datasets_scripts/ch_ddi/data/test.jsonl benchmarks/external_leaflets.jsonl
+    python -m benchmarks.bundled_model.rules datasets_scripts/ch_ddi/data/test.jsonl \
+        benchmarks/bundled_model/external_leaflets.jsonl
 
-The rows: no rule, each rule by itself, all of them. Precision, recall and F1 are of the triples that the pipeline
-gives: places of both drugs, relation and direction must be right, the leaflet's drug being one place.
+The rows are no rule, each rule by itself, and all of them. Precision, recall and F1 are those of the pipeline's
+triples: relation, direction and the spans of both drugs must match, where the leaflet's drug has no span.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def place(entity: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Characters of a drug in the text; the leaflet's drug has none."""
+    """Character span of a drug in the text; that of the leaflet's drug is `(None, None)`."""
     return entity["start"], entity["end"]
 
 

@@ -1,7 +1,7 @@
 """
-The pipeline as a user meets it: cold start, leaflet sentences a second, memory; and 10,000 strings of any Unicode.
+The pipeline as users experience it: cold start, leaflet sentences per second, memory; and arbitrary Unicode strings.
 
-    python -m benchmarks.pipeline [--model CHECKPOINT] [--fuzz 10000]
+    python -m benchmarks.speed.pipeline [--model CHECKPOINT] [--fuzz 10000]
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ print(time.perf_counter() - start)
 
 
 def fuzz(extractor: Any, count: int, seed: int) -> None:
-    """Extract from `count` strings of 0 to 5,000 characters; an exception or a wrong offset ends it."""
+    """Extract from `count` random strings of up to 5,000 characters; fails on any exception or wrong offset."""
     generator = random.Random(seed)
 
     @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(text=st.text(max_size=200), drug=st.none() | st.text(min_size=1, max_size=8).filter(str.strip))
     def check(text: str, drug: str | None) -> None:
-        if text and generator.random() < 0.01:  # Hypothesis seldom makes long strings by itself.
+        if text and generator.random() < 0.01:  # Hypothesis rarely generates long strings.
             text = (text * 5000)[: generator.randint(200, 5000)]
         answer = extractor(text, drug=drug)
         assert answer["text"] == text
@@ -60,17 +60,17 @@ def main() -> None:
     parser.add_argument("--model", default=str(DEFAULT_MODEL))
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--fuzz", type=int, default=0, help="how many strings")
+    parser.add_argument("--fuzz", type=int, default=0, help="number of random strings to extract from")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     cold = [
         float(subprocess.run([sys.executable, "-c", COLD_START, arguments.model], cwd=root, capture_output=True,
                              check=True, text=True).stdout.split()[-1])
         for _ in range(3)
     ]  # fmt: skip
-    # The declared tasks are transformers' own.
+    # The overloads of `pipeline` cover only the tasks of transformers itself.
     extractor = pipeline(  # type: ignore[call-overload]
         "ddi-extraction", model=arguments.model, pipeline_class=DdiExtractionPipeline
     )

@@ -1,11 +1,12 @@
 """
 Scores of a checkpoint on files in CH-DDI's format.
 
-    python -m benchmarks.scores CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl benchmarks/external_leaflets.jsonl
+    python -m benchmarks.bundled_model.scores CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl \
+        benchmarks/bundled_model/external_leaflets.jsonl
 
-`external_leaflets.jsonl` holds 40 sentences of leaflets for other diseases, in styles that CH-DDI-Open's test split has
-not (questions and answers, tables in a line, arrows and abbreviations, reports of studies). They were annotated before
-any model had read them and are never trained on. The training split has since been given leaflets of such styles.
+`external_leaflets.jsonl` holds 40 sentences of leaflets on other diseases, in styles that CH-DDI-Open's test split
+lacks (questions and answers, tables on one line, arrows and abbreviations, study reports). They were annotated before
+any model had read them and are never trained on. The training split has since gained leaflets in such styles.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--exact", action="store_true", help="look at every span")
+    parser.add_argument("--exact", action="store_true", help="score every span, without a first pass")
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.checkpoint, dtype=torch.float32).eval()
     scores = {}

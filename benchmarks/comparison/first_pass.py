@@ -1,10 +1,10 @@
 """
-What the first pass costs: spans that pass and scores of a trained model at every threshold, beside exact scoring.
+What the first pass costs: passing spans and scores of a trained model at each threshold, next to exact scoring.
 
-    python -m benchmarks.first_pass CHECKPOINT --dataset conll04 --data_dir DIR --split validation
+    python -m benchmarks.comparison.first_pass CHECKPOINT --dataset conll04 --data_dir DIR --split validation
 
-The same weights throughout. A threshold of 0 lets every span pass, which is exact scoring. With `--held_out`, the
-documents are those that `benchmarks/reproduce.py` holds out of the training split for choosing settings.
+The weights are the same throughout. Exact scoring is a threshold of 0, which every span passes. With `--held_out`, the
+documents are those of the training split that `benchmarks/reproduce.py` holds out for choosing settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ THRESHOLDS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)
 
 @torch.inference_mode()
 def passing(model: IserForJointExtraction, documents: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """First-pass probabilities of all candidate spans, shape `(num_spans,)`, and whether each is a gold entity."""
+    """First-pass probabilities of all candidate spans, and whether each is a gold entity; both `(num_spans,)`."""
     assert model.first_pass is not None
     found, gold = [], []
     for document in documents:
@@ -46,7 +46,7 @@ def passing(model: IserForJointExtraction, documents: list[dict[str, Any]]) -> t
 def scores(
     model: IserForJointExtraction, documents: list[dict[str, Any]], exact: bool
 ) -> tuple[float, float, int, float]:
-    """Entity and relation micro F1 in percent, entities found, and sentences a second."""
+    """Entity and relation micro F1 in percent, number of entities found, and sentences per second."""
     start = time.perf_counter()
     extracted = model.extract([document["tokens"] for document in documents], exact=exact)
     seconds = time.perf_counter() - start
@@ -65,7 +65,7 @@ def scores(
 
 
 def curve(model: IserForJointExtraction, documents: list[dict[str, Any]], exact: bool = True) -> str:
-    """A Markdown table: threshold, share of spans that pass, gold entities among them, F1, speed."""
+    """A Markdown table by threshold: shares of spans and of gold entities that pass, F1, speed."""
     probability, gold = passing(model, documents)
     lines = [
         "| threshold | spans that pass | for each entity found | gold entities that pass | entity F1 | relation F1 "
@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument("--dataset", choices=("conll04", "ch_ddi"), default="conll04")
     parser.add_argument("--data_dir")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--held_out", action="store_true", help="the held-out part of the training split (seed 0)")
+    parser.add_argument("--held_out", action="store_true", help="use the held-out part of the training split (seed 0)")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--no-exact", dest="exact", action="store_false", help="leave out exact scoring, which is slow")
+    parser.add_argument("--no-exact", dest="exact", action="store_false", help="skip exact scoring, which is slow")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -1,7 +1,7 @@
 """
-What must not cost anything: importing the package, collating batches; and whether `torch.compile` helps.
+Overheads that should be negligible, importing the package and collating batches; and whether `torch.compile` helps.
 
-    python -m benchmarks.overheads --encoder DIR [--threads N]
+    python -m benchmarks.speed.overheads --encoder DIR [--threads N]
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.metric import median_seconds
-from benchmarks.speed import calibrate, synthetic_documents, untrained_model
+from benchmarks.speed.metric import median_seconds
+from benchmarks.speed.systems import calibrate, synthetic_documents, untrained_model
 from modeling_iser import IserCollator, prepare_sentences
 from modeling_iser.collation_iser import encode_sentences, tokenize_words
 

@@ -1,7 +1,7 @@
-"""The paper's printed results in percent (its Tables 3 to 6)."""
+"""The paper's results in percent, as its Tables 3 to 6 print them."""
 
-# Entities and relations: precision / recall / F1 where the paper prints all three, else F1; "–" where it prints none.
-# CoNLL04: the paper calls SpERT's development file of 231 sentences its test set.
+# For entities and for relations: precision / recall / F1 where the paper prints all three, otherwise F1, and "–" where
+# it prints none.
 PAPER = {
     "conll04": {
         "spert": ("86.69 / 86.79 / 86.74", "72.31 / 64.72 / 68.31"),

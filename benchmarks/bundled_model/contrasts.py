@@ -1,13 +1,13 @@
 """
-Contrast sets: minimal pairs of sentences, family by family, and how many of them a model answers as they say.
+Contrast sets: families of minimal pairs of sentences, and how many of them a model gets right.
 
-    python -m benchmarks.contrasts [--model CHECKPOINT] [--failures] [--write_floors]
+    python -m benchmarks.bundled_model.contrasts [--model CHECKPOINT] [--failures] [--write_floors]
 
-`contrast_sets/families.yaml` holds the frames, `contrast_sets/names.yaml` the names for their slots. A frame is filled
-with several draws of names, so a family has ten items at least; an item passes where exactly the relations that its
-frame states are found. The suite also counts the frames whose answer changes with the names, and the safety inversions:
-a danger found where the frame states none, or no danger where it states a prohibition, with a score above 0.5.
-`contrast_sets/floors.yaml` holds the pass rates below which the tests fail.
+`contrast_sets/families.yaml` holds the frames, `contrast_sets/names.yaml` the names for their slots. Each frame is
+filled with several draws of names, which gives a family at least ten items; an item passes if exactly the relations
+that its frame states are found. The suite also counts the frames whose result depends on the names, and the safety
+inversions: an interaction found where the frame states none, or "no interaction" where it states a prohibition, with a
+score above 0.5. `contrast_sets/floors.yaml` holds the pass rates below which the tests fail.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from modeling_iser import DEFAULT_MODEL, DdiExtractionPipeline, IserForJointExtr
 DATA = Path(__file__).parent / "contrast_sets"
 FLOORS = DATA / "floors.yaml"
 DRAWS = 3
-"""Draws of names for each frame."""
+"""Draws of names per frame."""
 INVERSION_SCORE = 0.5
 HARMLESS = "无关"
 FORBIDDEN = "禁忌"
 
 Triple = tuple[str, str, str]
-"""Head, relation and tail; the leaflet's drug is `P`."""
+"""Head, relation and tail; `P` is the leaflet's drug."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Answer:
 
     @property
     def inversion(self) -> bool:
-        """Whether a pair that is stated to be harmless is found dangerous, or a forbidden one harmless."""
+        """Whether a pair without a stated interaction is found to have one, or a forbidden one to be harmless."""
         stated = {frozenset((head, tail)): relation for head, relation, tail in self.item.expected}
         for (head, relation, tail), score in self.found.items():
             truth = stated.get(frozenset((head, tail)), HARMLESS)
@@ -74,7 +74,7 @@ class Answer:
 
 
 def read_items(draws: int = DRAWS) -> list[Item]:
-    """The items of all families, the same ones every time."""
+    """The items of all families; every call returns the same ones."""
     names = yaml.safe_load((DATA / "names.yaml").read_text(encoding="utf-8"))
     families = yaml.safe_load((DATA / "families.yaml").read_text(encoding="utf-8"))
     items = []
@@ -99,7 +99,7 @@ def _fill(family: str, frame: str, names: dict[str, Any], generator: random.Rand
 
 
 def answer(extractor: DdiExtractionPipeline, items: Sequence[Item]) -> list[Answer]:
-    """What the pipeline finds in the items."""
+    """The pipeline's answers to the items."""
     results = extractor([item.text for item in items], drug=[item.drug for item in items], batch_size=16)
     return [
         Answer(
@@ -118,14 +118,14 @@ def _name(end: dict[str, Any]) -> str:
 
 
 def pass_rates(answers: Sequence[Answer]) -> dict[str, float]:
-    """Share of each family's items that are right, in percent."""
+    """Percentage of each family's items that are answered correctly."""
     total = Counter(answer.item.family for answer in answers)
     right = Counter(answer.item.family for answer in answers if answer.right)
     return {family: 100 * right[family] / count for family, count in total.items()}
 
 
 def unsteady_frames(answers: Sequence[Answer]) -> list[str]:
-    """The frames that are answered rightly with some names and wrongly with others."""
+    """Frames that are answered correctly with some names and wrongly with others."""
     outcomes: dict[str, set[bool]] = {}
     for one in answers:
         outcomes.setdefault(f"{one.item.family}: {one.item.frame}", set()).add(one.right)
@@ -133,7 +133,7 @@ def unsteady_frames(answers: Sequence[Answer]) -> list[str]:
 
 
 def report(answers: Sequence[Answer]) -> str:
-    """A Markdown table of the families, the worst first, and the totals."""
+    """A Markdown table of the families, worst first, with totals."""
     rates = pass_rates(answers)
     items = Counter(answer.item.family for answer in answers)
     inversions = Counter(answer.item.family for answer in answers if answer.inversion)
@@ -143,7 +143,7 @@ def report(answers: Sequence[Answer]) -> str:
     right = 100 * sum(answer.right for answer in answers) / len(answers)
     lines.append(f"| all {len(rates)} | {len(answers)} | {right:.1f} % | {sum(inversions.values())} |")
     frames = len({(answer.item.family, answer.item.frame) for answer in answers})
-    lines += ["", f"{len(unsteady_frames(answers))} of {frames} frames are answered rightly with some names only."]
+    lines += ["", f"{len(unsteady_frames(answers))} of {frames} frames are answered correctly with some names only."]
     return "\n".join(lines)
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     parser.add_argument("--failures", action="store_true", help="print every item that is answered wrongly")
     parser.add_argument(
-        "--write_floors", action="store_true", help="set each family's floor an item below what it reaches now"
+        "--write_floors", action="store_true", help="set each family's floor one item below its present pass rate"
     )
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.model)
@@ -168,7 +168,8 @@ def main() -> None:
     if arguments.write_floors:
         items = Counter(one.item.family for one in answers)
         floors = {family: max(0, int(rate - 100 / items[family])) for family, rate in pass_rates(answers).items()}
-        text = "# Pass rates in percent below which the tests fail: python -m benchmarks.contrasts --write_floors\n"
+        text = "# Pass rates in percent below which the tests fail, as written by\n"
+        text += "# python -m benchmarks.bundled_model.contrasts --write_floors\n"
         FLOORS.write_text(text + yaml.safe_dump(floors, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 

@@ -1,11 +1,11 @@
 """
-How often a checkpoint's scores are right: expected calibration error and reliability of each file.
+How well a checkpoint's scores are calibrated: expected calibration error and reliability on each file.
 
-    python -m benchmarks.calibration CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl \
-        benchmarks/external_leaflets.jsonl [--figure reliability.png] [--uncalibrated]
+    python -m benchmarks.bundled_model.calibration CHECKPOINT datasets_scripts/ch_ddi/data/test.jsonl \
+        benchmarks/bundled_model/external_leaflets.jsonl [--figure reliability.png] [--uncalibrated]
 
-The expected calibration error is the mean distance between score and share of right findings over ten bins of equal
-width, weighted by findings. Relations count from the checkpoint's threshold up.
+The expected calibration error is the mean absolute difference between the mean score and the share of correct findings
+over ten bins of equal width, weighted by their findings. Relations below the checkpoint's threshold do not count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HIGH = 0.9
 
 
 def table(findings: Mapping[str, Mapping[str, Findings]]) -> str:
-    """A row for each file and kind of finding: how many, how sure on average, how often right, and the error."""
+    """A row for each file and kind of finding: number, mean score, share that is correct, and calibration error."""
     lines = [
         "| sentences | findings | number | mean score | right | expected calibration error "
         f"| of score ≥ {HIGH}: right |",
@@ -46,7 +46,7 @@ def table(findings: Mapping[str, Mapping[str, Findings]]) -> str:
 
 
 def draw(findings: Mapping[str, Mapping[str, Findings]], path: Path) -> None:
-    """Reliability diagrams: share of right findings over their mean score, entities left and relations right."""
+    """Reliability diagrams of entities (left) and relations (right): share of correct findings by mean score."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,8 +67,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("files", nargs="+", type=Path, help="sentences in CH-DDI's format")
-    parser.add_argument("--figure", type=Path, help="draw reliability diagrams into this file")
-    parser.add_argument("--uncalibrated", action="store_true", help="leave the checkpoint's calibration out")
+    parser.add_argument("--figure", type=Path, help="draw reliability diagrams to this file")
+    parser.add_argument("--uncalibrated", action="store_true", help="ignore the checkpoint's calibration")
     arguments = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(arguments.checkpoint).float()
     if arguments.uncalibrated:

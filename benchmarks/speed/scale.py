@@ -1,9 +1,9 @@
 """
-Many sentences through `iser-extract --engine ray`: rows a second, and the memory of its processes over time.
+`iser-extract --engine ray` on many sentences: rows per second, and the memory of its processes over time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.scale --rows 1000000 --seconds 300 [--workers 2] [--price 0.05]
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.scale --rows 1000000 --seconds 300 [--workers 2] [--price 0.05]
 
-The sentences are those of CH-DDI-Open again and again, each with an id of its own. Needs Linux, for the memory.
+The sentences of CH-DDI-Open are repeated, each copy with its own id. Memory is read from `/proc`, which needs Linux.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from modeling_iser.ray_engine import PART
 
 
 MANY = 10_000_000
-"""Sentences for which the hours are reckoned."""
+"""Number of sentences that the time is extrapolated to."""
 
 CHUNK = 50_000
-"""Sentences that are written at once."""
+"""Number of sentences written at a time."""
 
 
 def write_sentences(path: Path, count: int) -> None:
-    """`count` sentences of the corpus with their drugs, in chunks."""
+    """Write `count` sentences of the corpus, with their drugs, to a Parquet file."""
     texts = [document["text"].partition("@") for split in load_ch_ddi().values() for document in split]
     rows = ({"id": number, "drug": drug, "text": text} for number, (drug, _, text) in enumerate(cycle(texts)))
     writer = None
@@ -47,13 +47,13 @@ def write_sentences(path: Path, count: int) -> None:
 
 
 def processes(root: int) -> Iterator[tuple[str, int]]:
-    """Titles and resident memory, in MB, of a process and all that it started."""
+    """Command line and resident memory in MB of a process and of each of its descendants."""
     parents, memory, titles = {}, {}, {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             status = dict(line.split(":", 1) for line in (directory / "status").read_text().splitlines())
             title = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         number = int(directory.name)
         parents[number], titles[number] = int(status["PPid"]), title
@@ -65,7 +65,7 @@ def processes(root: int) -> Iterator[tuple[str, int]]:
 
 
 def measure(command: list[str], parts: Path, seconds: float, every: float) -> float:
-    """Run the command and print a table while it runs; rows a second from the first part to the last."""
+    """Run the command, printing a table meanwhile; return the rows per second from the first part to the last."""
     print("| seconds | rows | rows/s | driver MB | workers MB | reader MB | Ray's own MB |")
     print("|---|---|---|---|---|---|---|", flush=True)
     process = subprocess.Popen(command)
@@ -98,13 +98,13 @@ def measure(command: list[str], parts: Path, seconds: float, every: float) -> fl
 
 
 def main() -> None:
-    """Measure, and reckon."""
+    """Measure and extrapolate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=600, help="of the run, its start among them")
-    parser.add_argument("--every", type=float, default=30, help="seconds from line to line of the table")
+    parser.add_argument("--seconds", type=float, default=600, help="duration of the run, including its start")
+    parser.add_argument("--every", type=float, default=30, help="seconds between rows of the table")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--price", type=float, default=0.05, help="of a core for an hour, in any currency")
+    parser.add_argument("--price", type=float, default=0.05, help="price of a core hour, in any currency")
     parser.add_argument("--model", help="default: the bundled model")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -116,11 +116,11 @@ def main() -> None:
         command += ["--model", options.model] if options.model else []
         rate = measure(command, parts, options.seconds, options.every)
     if not rate:
-        raise SystemExit("nothing was done in that time: give it more --seconds")
+        raise SystemExit("no part was finished in that time: raise --seconds")
     hours = MANY / rate / 3600
     core_hours = hours * options.workers
     print(
-        f"\n{rate:.1f} rows/s with {options.workers} workers. On paper, {MANY:,} sentences: {hours:.1f} hours, "
+        f"\n{rate:.1f} rows/s with {options.workers} workers. Extrapolated to {MANY:,} sentences: {hours:.1f} hours, "
         f"{core_hours:.0f} core hours, {core_hours * options.price:.2f} at {options.price} a core hour."
     )
 

@@ -1,9 +1,14 @@
 """
-Time of the metric on 10,000 documents: `python benchmarks/metric.py` prints a Markdown table.
+Time of the metric on 10,000 documents.
 
-Each time is the whole of handing documents over and computing, caches on disk included.
+    python -m benchmarks.speed.metric
+
+Each time covers adding the documents and computing the scores, caches on disk included.
 """
 
+from __future__ import annotations
+
+import argparse
 import random
 import statistics
 import tempfile
@@ -15,7 +20,7 @@ from typing import Any
 import evaluate
 
 
-METRIC = str(Path(__file__).resolve().parent.parent / "evaluate_iser")
+METRIC = str(Path(__file__).resolve().parents[2] / "evaluate_iser")
 NUM_DOCUMENTS = 10_000
 BATCH_SIZE = 64
 REPETITIONS = 5
@@ -38,7 +43,7 @@ def random_document(rng: random.Random, name: str) -> dict[str, Any]:
 
 
 def median_seconds(run: Callable[[], object], repetitions: int = REPETITIONS) -> float:
-    """Median wall-clock time of the repetitions."""
+    """Median wall-clock time of the repetitions, in seconds."""
     times = []
     for _ in range(repetitions):
         begin = time.perf_counter()
@@ -48,7 +53,7 @@ def median_seconds(run: Callable[[], object], repetitions: int = REPETITIONS) ->
 
 
 def main() -> None:
-    """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rng = random.Random(0)
     references = [random_document(rng, str(number)) for number in range(NUM_DOCUMENTS)]
     predictions = [rng.choice([reference, random_document(rng, reference["id"])]) for reference in references]

@@ -1,10 +1,10 @@
 """
-Relation F1 of finished runs with and without the triples (head's type, relation, tail's type) that training data holds.
+Relation F1 of finished runs, without constraints and constrained to the signatures of the training data.
 
-    python -m benchmarks.constraints DATA_DIR runs/comparison/short/conll04 --split train
+    python -m benchmarks.comparison.constraints DATA_DIR runs/comparison/short/conll04 --split train
 
-The runs are those of `benchmarks.reproduce`, which decodes without constraints and keeps what it found in
-`documents.json`; the data directory is that of their training split.
+A signature is the types of head, relation and tail. The runs are those of `benchmarks.reproduce`, which decodes without
+constraints and keeps its predictions in `documents.json`; DATA_DIR is the corpus they were trained on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--split", nargs="+", default=["train"], help="training splits of these runs")
+    parser.add_argument("--split", nargs="+", default=["train"], help="splits that the runs were trained on")
     options = parser.parse_args()
     splits = load_corpus(options.data_dir)
     training = [document for name in options.split for document in splits[name].to_list()]
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def signature(document: dict[str, Any], relation: dict[str, Any]) -> tuple[str, str, str]:
-    """The types of a relation and of its ends."""
+    """The types of head, relation and tail."""
     head, tail = (document["entities"][relation[role]]["type"] for role in ("head", "tail"))
     return head, relation["type"], tail
 

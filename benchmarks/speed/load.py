@@ -1,11 +1,11 @@
 """
-The service under load: many clients at once, and in the second half of the time hostile ones beside them.
+The service under load: many clients at once, joined by hostile ones in the second half of the time.
 
-    python -m benchmarks.load --clients 64 --seconds 60 [--url http://127.0.0.1:8000]
+    python -m benchmarks.speed.load --clients 64 --seconds 60 [--url http://127.0.0.1:8000]
 
-Every client posts a sentence of CH-DDI-Open's test split with its drug, waits for the answer, and posts the next. The
-hostile ones send garbage, bodies of 10 MB, and requests that arrive a byte a second. Exit code: 0 when every client was
-answered and the hostile ones were refused as they should be, else 1.
+Each client posts a sentence of CH-DDI-Open's test split with its drug, waits for the answer, and posts the next. The
+hostile ones send garbage, bodies of 10 MB, and requests that arrive one byte per second. Exit code: 0 if all requests
+were answered and the hostile ones refused with the right status, otherwise 1.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 
-TEST = Path(__file__).parent.parent / "datasets_scripts" / "ch_ddi" / "data" / "test.jsonl"
+TEST = Path(__file__).resolve().parents[2] / "datasets_scripts" / "ch_ddi" / "data" / "test.jsonl"
 JSON = {"Content-Type": "application/json"}
 SLOW_CLIENTS = 32
 PATIENCE = 60.0
-"""Seconds after which a client takes the service for dead."""
+"""Seconds after which a client considers the service dead."""
 
 
 @dataclass
 class Figures:
-    """Seconds of the answers that were right, and what else came back."""
+    """Latencies of successful answers in seconds, and counts of errors."""
 
     seconds: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Figures:
 
 
 def sentences() -> list[bytes]:
-    """Requests: the sentences of the test split, each with its drug."""
+    """Request bodies: the sentences of the test split, each with its drug."""
     bodies = []
     for line in TEST.read_text(encoding="utf-8").splitlines():
         drug, _, text = json.loads(line)["text"].rpartition("@")
@@ -60,7 +60,7 @@ def sentences() -> list[bytes]:
 
 
 def post(address: tuple[str, int], body: bytes, connection: http.client.HTTPConnection | None = None) -> int:
-    """The status of the response, which must be JSON."""
+    """Post a body and return the status of the response, which must be JSON."""
     connection = connection or http.client.HTTPConnection(*address, timeout=PATIENCE)
     connection.request("POST", "/extract", body, JSON)
     response = connection.getresponse()
@@ -71,7 +71,7 @@ def post(address: tuple[str, int], body: bytes, connection: http.client.HTTPConn
 def client(
     address: tuple[str, int], bodies: Iterator[bytes], halves: tuple[Figures, Figures], ends: list[float]
 ) -> None:
-    """Post until the second of the two times; an answer counts for the half in which its request began."""
+    """Post until the second half ends; an answer counts for the half in which its request began."""
     connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
     while (start := time.monotonic()) < ends[1]:
         figures = halves[start >= ends[0]]
@@ -89,7 +89,7 @@ def client(
 
 
 def attacks(address: tuple[str, int], end: float) -> Counter[str]:
-    """Send what nobody should, until the time is over; what came back, counted."""
+    """Send hostile requests until `end`, and count what comes back."""
     seen: Counter[str] = Counter()
     slow = [threading.Thread(target=send_slowly, args=(address, seen)) for _ in range(SLOW_CLIENTS)]
     for thread in slow:
@@ -120,7 +120,7 @@ def post_large(address: tuple[str, int]) -> str:
 
 
 def send_slowly(address: tuple[str, int], seen: Counter[str]) -> None:
-    """A byte of a body each second; the status of the response."""
+    """Send a body at one byte per second, and count the status of the response in `seen`."""
     with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(b"POST /extract HTTP/1.1\r\nHost: load\r\nContent-Length: 1000\r\n\r\n")
         connection.settimeout(1)
@@ -146,7 +146,7 @@ def is_expected(outcome: str) -> bool:
 
 @contextmanager
 def service(url: str | None) -> Iterator[tuple[str, int]]:
-    """Where the service is that runs already, or one that is started and ended; it is ready."""
+    """The address of the service at `url`, or of one that is started here, ready, and stopped at the end."""
     if url is not None:
         parts = urlsplit(url)
         yield parts.hostname or "127.0.0.1", parts.port or 80
@@ -176,7 +176,7 @@ def is_ready(address: tuple[str, int]) -> bool:
 
 
 class _Endless:
-    """The items again and again, for several threads."""
+    """An endless cycle of the items, shared by threads."""
 
     def __init__(self, items: list[bytes]) -> None:
         self._items, self._next, self._lock = items, 0, threading.Lock()
@@ -194,10 +194,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--url", help="of a service that runs already; default: one is started")
+    parser.add_argument("--url", help="URL of a running service; default: one is started")
     arguments = parser.parse_args()
     print(
-        f"{os.cpu_count()} cores, a load of {os.getloadavg()[0]:.1f} before, "
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before the test, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}\n"
     )
     with service(arguments.url) as address:

@@ -1,7 +1,7 @@
 """
-Markdown tables from the results of `benchmarks.reproduce`, beside the paper's figures.
+Markdown tables from the results of `benchmarks.reproduce`, next to the paper's figures.
 
-    python -m benchmarks.tables benchmarks/results/short
+    python -m benchmarks.figures.tables benchmarks/results/short
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines import SYSTEMS as ALL_SYSTEMS
-from benchmarks.outcomes import Run, f1, paired_bootstrap, precision, recall
-from benchmarks.paper import FOOTNOTES, PAPER
+from benchmarks.comparison.outcomes import Run, f1, paired_bootstrap, precision, recall
+from benchmarks.comparison.paper import FOOTNOTES, PAPER
 
 
 SYSTEMS = ("spert", *(name for name in ALL_SYSTEMS if name != "spert"))
 DECODINGS = {"outcomes": "", "flat_outcomes": "no overlaps: "}
-"""Outcomes with overlapping entities, as in the paper, and without: of those that overlap, the most probable stays."""
+"""Outcomes with overlapping entities, as in the paper, and with only the most probable one of those that overlap."""
 
 
 def read_results(directory: Path) -> list[Run]:
-    """All results below a directory of a profile, each with its own `directory`."""
+    """All results in a profile's directory, each with the `directory` of its run."""
     files = sorted(directory.glob("*/*/*/*/result.json"))
     return [{**json.loads(file.read_text(encoding="utf-8")), "directory": file.parent} for file in files]
 
 
 def tables(results: Sequence[Run]) -> str:
     """
-    For each data set and encoder a table of F1 with significance, and one of precision, recall and macro F1; then the
-    footnotes. The number of seeds stands in brackets.
+    For each data set and encoder, a table of F1 with significance and one of precision, recall and macro F1; then the
+    footnotes. The number of seeds is in parentheses.
     """
     parts = []
     for dataset, encoder in sorted({(r["dataset"], r["encoder"]) for r in results}):
@@ -49,8 +49,8 @@ def _place(run: Run) -> tuple[int, str, int]:
 
 def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
     """
-    Mean micro F1 and standard deviation over seeds, with both decodings, the significance of ISER's lead, and the
-    mean time of the runs that were not interrupted.
+    Mean and standard deviation of micro F1 over seeds for both decodings, the significance of ISER's lead, and the mean
+    time of the uninterrupted runs.
     """
     head = ["system"]
     for name in DECODINGS.values():
@@ -72,7 +72,7 @@ def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
 
 
 def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
-    """Precision, recall and F1, and macro F1, with overlapping entities as in the paper; means over seeds."""
+    """Precision, recall, F1 and macro F1 with overlapping entities, as in the paper; means over seeds."""
     rows = []
     for system, runs in systems.items():
         micro = [
@@ -98,7 +98,7 @@ def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
 
 
 def _finds(system: str, task: str) -> bool:
-    """Whether a system, by its name in the tables, finds entities, or relations, at all."""
+    """Whether a system, named as in the tables, extracts what the task (`entity` or `relation`) is about."""
     return task in ALL_SYSTEMS[system.split()[0]].model.config_class.tasks
 
 
@@ -114,8 +114,8 @@ def _mean(values: Sequence[float]) -> str:
 
 def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str, finds: Sequence[bool]) -> str:
     """
-    p-values over the seeds that both have, if they were scored on the same sentences; `kind` names the outcomes, and
-    `finds` says whether the other finds entities and relations.
+    p-values for entities and relations over the seeds that both systems have, or a dash if they were not scored on the
+    same sentences. `kind` is a key of `DECODINGS`; `finds` says whether the other system has each task.
     """
     seeds = {r["seed"] for r in iser} & {r["seed"] for r in other}
     first, second = ([r[kind] for r in runs if r["seed"] in seeds] for runs in (iser, other))
@@ -127,10 +127,10 @@ def _significance(iser: Sequence[Run], other: Sequence[Run], kind: str, finds: S
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where a profile's results are")
+    parser.add_argument("directory", type=Path, help="results of one profile")
     results = read_results(parser.parse_args().directory)
     if not results:
-        parser.error("there is no result in this directory")
+        parser.error("this directory holds no results; benchmarks.reproduce writes them to OUTPUT/PROFILE")
     print(tables(results), end="")
 
 

@@ -1,9 +1,9 @@
 """
 Speed, size and scores of one checkpoint in float32, bfloat16, 8-bit integers and ONNX.
 
-    python -m benchmarks.formats [CHECKPOINT] [--batch_sizes 8 32]
+    python -m benchmarks.speed.formats [CHECKPOINT] [--batch_sizes 8 32]
 
-On the test split of CH-DDI-Open. The formats take turns, so that what else the machine does slows all of them.
+Measured on the test split of CH-DDI-Open. The formats take turns, so that other load on the machine slows all alike.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu import seconds
-from benchmarks.outcomes import micro_f1, spans, triples
+from benchmarks.comparison.outcomes import micro_f1, spans, triples
+from benchmarks.speed.gpu import seconds
 from datasets_scripts import load_ch_ddi
 from modeling_iser import DEFAULT_MODEL, IserForJointExtraction
 from modeling_iser.onnx_iser import OnnxExtractor, export_onnx
@@ -49,7 +49,7 @@ def megabytes(model: nn.Module) -> float:
 
 
 def formats(checkpoint: str, directory: Path) -> dict[str, tuple[Extract, float]]:
-    """How to extract in each format, and its size in megabytes."""
+    """For each format, its extraction function and its size in megabytes."""
     model = load(checkpoint)
     int8 = quantize_int8(load(checkpoint))
     found: dict[str, tuple[Extract, float]] = {

@@ -1,4 +1,4 @@
-"""SEA exactly as the paper writes it, span by span in batches: what the package's own SEA is measured against."""
+"""SEA computed span by span, exactly as the paper writes it: the baseline for the package's own SEA."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from modeling_iser.spans_iser import Spans
 
 class LiteralSea(GruSpanContext):
     """
-    For each span: the sequence with the span's words as zero vectors → multi-head self-attention → residual
-    connection → BiGRU. It shares the parameters of the SEA that it replaces.
+    For each span: the sequence with the span's words zeroed → multi-head self-attention → residual connection → BiGRU.
+    It shares the parameters of the SEA that it replaces.
 
     Args:
-        sea: the package's module.
-        spans_per_chunk: spans that are computed at once.
+        sea: the package's SEA.
+        spans_per_chunk: number of spans computed at once.
     """
 
     def __init__(self, sea: SemanticEnhancementAttention, spans_per_chunk: int = 256) -> None:
@@ -41,7 +41,7 @@ class LiteralSea(GruSpanContext):
 
 
 def make_literal(model: IserForJointExtraction) -> IserForJointExtraction:
-    """The model with the literal SEA in place of the package's, in place."""
+    """Replace the model's SEA with the literal one, in place, and return the model."""
     assert isinstance(model.span_context, SemanticEnhancementAttention)
     model.span_context = LiteralSea(model.span_context)
     return model

@@ -1,11 +1,11 @@
 """
-How near a corpus' sentences are to other text of their kind.
+How close the sentences of a corpus are to reference sentences.
 
-    python -m benchmarks.style REFERENCE.jsonl datasets_scripts/ch_ddi/data/train.jsonl OTHER.jsonl
+    python -m benchmarks.bundled_model.style REFERENCE.jsonl datasets_scripts/ch_ddi/data/train.jsonl OTHER.jsonl
 
-Every file holds JSON lines with a `text`; what stands before `@` does not count. Distances are 1 − cosine of TF-IDF
-vectors of character 1- to 3-grams whose document frequencies come from all files together: of the files' mean vectors,
-and of each reference sentence to the nearest sentence of the file, on average.
+Each file holds JSON lines with a `text`, in which everything up to `@` is ignored. Distances are 1 − cosine of TF-IDF
+vectors of character 1- to 3-grams, with document frequencies from all files together: between the mean vectors of the
+files, and from each reference sentence to the nearest sentence of the file, on average.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 
 def distances(reference: Sequence[str], corpora: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
     """
-    For each corpus the distance of its mean from the reference's, and the mean distance from a reference sentence to
-    its nearest sentence. The latter is of as many sentences as the smallest corpus has, evenly spread, for larger
-    corpora have nearer ones.
+    For each corpus, the distance of its mean vector from the reference's, and the mean distance from a reference
+    sentence to the nearest one in the corpus. The latter looks at as many sentences as the smallest corpus has, evenly
+    spaced, because a larger corpus would have nearer ones by its size alone.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -1,0 +1,1 @@
+"""Benchmarks of the quality of the bundled drug-drug interaction model."""

@@ -1,0 +1,1 @@
+"""What the comparison of systems is computed with, and analyses of its runs."""

@@ -1,0 +1,1 @@
+"""Tables and figures of the comparison, and the figures that the documentation shows."""
