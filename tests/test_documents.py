@@ -1,4 +1,4 @@
-"""Leaflets as PDF, Word, web page and Markdown: the drug, the section, pages; what cannot be read is refused."""
+"""Leaflets as PDF, Word, HTML and Markdown: drug, section and pages; unreadable files are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INTERACTIONS = ["【药物相互作用】", "1.与阿司匹林合用,出血的�
 
 
 def write_pdf(path: Path, *pages: list[tuple[int, int, str]]) -> Path:
-    """A PDF with texts at places of its pages."""
+    """Write a PDF with texts at given positions of its pages."""
     pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
     canvas = Canvas(str(path))
     for page in pages:
@@ -50,7 +50,7 @@ def texts(path: Path) -> list[str]:
     return [paragraph.text for paragraph in read_leaflet(path).paragraphs]
 
 
-def test_a_pdf_gives_its_drug_and_the_section_with_pages(tmp_path: Path) -> None:
+def test_pdf_gives_drug_and_section_with_pages(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "a.pdf", down(LEAFLET[:8]), down(LEAFLET[8:]))
     leaflet = read_leaflet(path)
     assert leaflet.drug == "华法林钠片" and leaflet.notes == []
@@ -59,13 +59,13 @@ def test_a_pdf_gives_its_drug_and_the_section_with_pages(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
-def test_lines_of_a_page_become_paragraphs_and_columns_follow_each_other(tmp_path: Path) -> None:
+def test_lines_become_paragraphs_and_columns_are_read_in_order(tmp_path: Path) -> None:
     assert texts(write_pdf(tmp_path / "one.pdf", down(LEAFLET))) == INTERACTIONS
     two = write_pdf(tmp_path / "two.pdf", [*down(LEAFLET[:8]), *down(LEAFLET[8:], x=320)])
     assert texts(two) == INTERACTIONS
 
 
-def test_word_web_and_markdown_say_the_same(tmp_path: Path) -> None:
+def test_word_html_and_markdown(tmp_path: Path) -> None:
     document = Document()
     for line in LEAFLET[:7]:
         document.add_paragraph(line)
@@ -91,18 +91,18 @@ def test_word_web_and_markdown_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "heading", ["【药物相互作用】", "[药物相互作用]", "【相互作用】", "药物相互作用:", "【 药 物 相 互 作 用 】"]
 )
-def test_the_section_is_found_in_its_usual_spellings(tmp_path: Path, heading: str) -> None:
+def test_spellings_of_the_section_heading(tmp_path: Path, heading: str) -> None:
     (tmp_path / "a.md").write_text(
         f"【禁忌】\n\n无。\n\n{heading}\n\n与乙合用有害。\n\n【规格】\n\n5mg", encoding="utf-8"
     )
     assert texts(tmp_path / "a.md") == [heading, "与乙合用有害。"]
 
 
-def test_without_the_section_all_is_read_and_said(tmp_path: Path) -> None:
+def test_whole_text_is_read_without_the_section(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("与乙合用有害。", encoding="utf-8")
     leaflet = read_leaflet(tmp_path / "a.md")
     assert [p.text for p in leaflet.paragraphs] == ["与乙合用有害。"]
-    assert leaflet.drug is None and "whole text" in leaflet.notes[0]
+    assert leaflet.drug is None and "the whole text is used" in leaflet.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,136 @@ def test_without_the_section_all_is_read_and_said(tmp_path: Path) -> None:
         ("本说明书由药师编写", None),
     ],
 )
-def test_the_drug_is_the_generic_name(tmp_path: Path, line: str, drug: str | None) -> None:
+def test_drug_is_the_generic_name(tmp_path: Path, line: str, drug: str | None) -> None:
     (tmp_path / "a.md").write_text(line, encoding="utf-8")
     assert read_leaflet(tmp_path / "a.md").drug == drug
 
 
-# --------------------------------------------------------------------------------------- what is refused
+# --------------------------------------------------------------------------------------- headers and footers
+
+PAGES = [
+    ["【药物相互作用】", "1.与阿司匹林合用,出血的危"],
+    ["险增加。应监测凝血。", "2.利福平可使本品浓"],
+    ["度下降。", "【药物过量】", "可用维生素K解救。"],
+]
+"""A leaflet with sentences that continue on the next page."""
+SENTENCES = [
+    (1, 1, "【药物相互作用】"),
+    (1, 2, "1.与阿司匹林合用,出血的危险增加。"),
+    (2, 1, "应监测凝血。"),
+    (2, 2, "2.利福平可使本品浓度下降。"),
+]
 
 
-def test_documents_that_cannot_be_read_are_refused_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def with_headers(
+    pages: list[list[str]], header: str, footer: str, first: bool = True
+) -> list[list[tuple[int, int, str]]]:
+    """Pages whose header and footer, with the page number at {}, are drawn first, as many programs do, or last."""
+    drawn = []
+    for number, lines in enumerate(pages, 1):
+        outer = [(50, 820, header.format(number)), (50, 20, footer.format(number))]
+        drawn.append([*outer, *down(lines)] if first else [*down(lines), *outer])
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("header", "footer", "left_out"),
+    [
+        ("", "{}", []),
+        ("", "- {} -", []),
+        ("", "{}/3", []),
+        ("第 {} 页", "", []),
+        ("", "Page {} of 3", []),
+        ("", "共3页 第{}页", []),
+        ("华法林钠片说明书 第{}页", "", ["华法林钠片说明书 第1页"]),
+        ("{} 华法林钠片", "- {} / 3 -", ["{} 华法林钠片"]),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_sentences_continue_on_the_next_page(
+    tmp_path: Path, header: str, footer: str, left_out: list[str], first: bool
 ) -> None:
+    leaflet = read_leaflet(write_pdf(tmp_path / "a.pdf", *with_headers(PAGES, header, footer, first)))
+    assert leaflet.paragraphs == SENTENCES
+    examples = "; ".join(left_out).format(1)
+    assert leaflet.notes == ([f"headers and footers left out: {examples}"] if left_out else [])
+
+
+def test_header_of_two_pages_is_one_with_a_page_number(tmp_path: Path) -> None:
+    two_pages = [PAGES[0], ["险增加。"]]
+    sentence = "1.与阿司匹林合用,出血的危险增加。"
+    for header, footer in [("华法林钠片 第{}页", ""), ("华法林钠片 {}/2", ""), ("华法林钠片", "{}")]:
+        found = texts(write_pdf(tmp_path / "a.pdf", *with_headers(two_pages, header, footer)))
+        assert found[1:] == [sentence], (header, footer)
+
+
+def test_header_remains_once_as_the_title(tmp_path: Path) -> None:
+    leaflet = read_leaflet(write_pdf(tmp_path / "a.pdf", *with_headers(PAGES, "华法林钠片说明书", "2024 年 5 月修订")))
+    assert leaflet.drug == "华法林钠片"
+    assert [paragraph.text for paragraph in leaflet.paragraphs] == [text for _, _, text in SENTENCES]
+    assert leaflet.notes == ["headers and footers left out: 华法林钠片说明书; 2024 年 5 月修订"]
+
+
+def test_first_page_may_have_no_header(tmp_path: Path) -> None:
+    pages = with_headers([["与甲合用有"], ["害。与乙合用有"], ["害。与丙合用有"], ["害。"]], "华法林钠片说明书", "{}")
+    leaflet = read_leaflet(write_pdf(tmp_path / "a.pdf", pages[0][2:], *pages[1:]))
+    assert [(paragraph.page, paragraph.text) for paragraph in leaflet.paragraphs] == [
+        (1, "与甲合用有害。"), (2, "与乙合用有害。"), (3, "与丙合用有害。"),
+    ]  # fmt: skip
+    assert "headers and footers left out: 华法林钠片说明书" in leaflet.notes
+
+
+def test_warning_at_the_foot_of_all_pages_remains_once(tmp_path: Path) -> None:
+    pages = [
+        [*down([f"与{name}合用有害。"]), (50, 40, "每日不超过 5 mg,不得与酒"), (50, 24, "同服。")] for name in "甲乙丙"
+    ]
+    assert texts(write_pdf(tmp_path / "a.pdf", *pages)) == [
+        "每日不超过 5 mg,不得与酒同服。", "与甲合用有害。", "与乙合用有害。", "与丙合用有害。",
+    ]  # fmt: skip
+
+
+def test_headers_of_pages_with_two_columns(tmp_path: Path) -> None:
+    pages = [
+        (["【药物相互作用】", "1.与阿司匹林合用,出"], ["血的危险增加。", "2.利福平可"]),
+        (["使本品浓"], ["度下降。", "【药物过量】"]),
+    ]
+    drawn = [
+        [(50, 820, f"华法林钠片 第{number}页"), *down(left), *down(right, x=320), (300, 20, str(number))]
+        for number, (left, right) in enumerate(pages, 1)
+    ]
+    assert [(p.page, p.text) for p in read_leaflet(write_pdf(tmp_path / "a.pdf", *drawn)).paragraphs] == [
+        (1, "【药物相互作用】"), (1, "1.与阿司匹林合用,出血的危险增加。"), (1, "2.利福平可使本品浓度下降。"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "first_lines",
+    [
+        ["华法林钠片", "华法林钠片"],
+        ["每日最多 5 mg", "每日最多 10 mg", "每日最多 20 mg"],
+        ["口服,每日1次", "口服,每日2次"],
+        ["1.禁止饮酒。", "2.禁止饮酒。"],
+        ["0.5", "0.5", "0.5"],
+        ["7", "9"],
+    ],
+)
+def test_text_that_resembles_a_header_remains(tmp_path: Path, first_lines: list[str]) -> None:
+    pages = [[line, f"与{name}合用有害。"] for line, name in zip(first_lines, "甲乙丙", strict=False)]
+    found = texts(write_pdf(tmp_path / "a.pdf", *map(down, pages)))
+    assert "".join(found) == "".join(line for page in pages for line in page)
+
+
+def test_headings_of_several_leaflets_in_one_file_remain(tmp_path: Path) -> None:
+    pages = [["【药物相互作用】", f"与{name}合用有害。", "【药物过量】", "洗胃。"] for name in "甲乙丙"]
+    assert [text for text in texts(write_pdf(tmp_path / "a.pdf", *map(down, pages))) if "合用" in text] == [
+        "【药物相互作用】与甲合用有害。", "【药物相互作用】与乙合用有害。", "【药物相互作用】与丙合用有害。",
+    ]  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------- unreadable files
+
+
+def test_errors_for_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = write_pdf(tmp_path / "whole.pdf", down(LEAFLET))
     (tmp_path / "cut.pdf").write_bytes(whole.read_bytes()[:300])
     (tmp_path / "none.pdf").write_bytes(b"no PDF at all")
@@ -138,8 +257,8 @@ def test_documents_that_cannot_be_read_are_refused_with_the_reason(
         archive.writestr("word/document.xml", b"\0" * 2_000_000)
     monkeypatch.setattr(document_files, "MOST_BYTES", 1_000_000)
     for name, reason in {
-        "cut.pdf": "cut off|no text", "none.pdf": "no whole PDF", "locked.pdf": "encrypted", "scan.pdf": "OCR",
-        "cut.docx": "no whole Word", "bomb.docx": "unpacked",
+        "cut.pdf": "incomplete or damaged|no text", "none.pdf": "not a valid PDF", "locked.pdf": "is encrypted",
+        "scan.pdf": "OCR", "cut.docx": "not a valid Word", "bomb.docx": "unpacked",
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=reason):
             read_leaflet(tmp_path / name)
@@ -160,7 +279,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 # --------------------------------------------------------------------------------------- command line
 
 
-def test_iser_extract_reads_leaflets_and_reports_what_it_could_not(
+def test_iser_extract_reads_leaflets_and_reports_unreadable_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = write_pdf(tmp_path / "good.pdf", down(LEAFLET[:7]), down(["1.利福平可使本品浓度下降。"]))
@@ -174,4 +293,18 @@ def test_iser_extract_reads_leaflets_and_reports_what_it_could_not(
     ]  # fmt: skip
     ((relation,),) = [record["relations"] for record in records if record["relations"]]
     assert (relation["head"]["text"], relation["type"], relation["tail"]["text"]) == ("利福平", "抑制", "华法林钠片")
-    assert "bad.pdf, line 1: no whole PDF" in capsys.readouterr().err
+    assert "bad.pdf, line 1: not a valid PDF" in capsys.readouterr().err
+
+
+def test_page_and_offsets_of_relations_across_a_page_break(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pdf(tmp_path / "a.pdf", *with_headers(PAGES, "华法林钠片 第{}页", ""))
+    output = tmp_path / "found.jsonl"
+    assert main([str(path), "--drug", "华法林钠片", "--output", str(output), "--quiet"]) == 0
+    records = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [(record["source"], record["line"], record["text"]) for record in records] == [
+        (f"{path}#page={page}", number, text) for page, number, text in SENTENCES
+    ]
+    heads = [(record, relation["head"]) for record in records for relation in record["relations"]]
+    assert [(record["source"][-1], head["text"]) for record, head in heads] == [("1", "阿司匹林"), ("2", "利福平")]
+    assert all(record["text"][head["start"] : head["end"]] == head["text"] for record, head in heads)
+    assert "headers and footers left out: 华法林钠片 第1页" in capsys.readouterr().err
