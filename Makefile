@@ -29,6 +29,10 @@ lint: $(VENV)/test
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
+.PHONY: notebooks
+notebooks: $(VENV)/test
+	$(RUN) docs/notebooks/execute.py
+
 $(VENV)/%: setup.py constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"

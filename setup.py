@@ -1,4 +1,4 @@
-"""Packaging of ISER. Extraction installs small; training, tests and the demonstration are extras."""
+"""Packaging of ISER. Extraction has few requirements; those of training, tests and the demonstration are extras."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ setup(
         "onnx": ONNX,
         "ray": RAY,
         "serve": SERVE,
-        # The reference comes from the parsers of all commands.
+        # The command reference is generated from the parsers of all commands.
         "docs": [*TRAIN, *CORPUS, *DOCS],
         "test": [
             *TRAIN,
@@ -92,7 +92,9 @@ setup(
             *SERVE,
             "httpx>=0.28",
             "hypothesis>=6",
+            "ipykernel>=7.4",
             "mypy>=2",
+            "nbclient>=0.11",
             "playwright>=1.65",
             "pytest>=9",
             "pytest-xdist>=3.8",
