@@ -1,8 +1,8 @@
 """
-8-bit integers: dynamic quantisation of the linear layers, except for those that it would spoil.
+Dynamic quantisation of linear layers to 8-bit integers, except for layers that lose too much accuracy.
 
-A layer's input is rounded to 127 steps between its least and its greatest value. Where a few values are far greater
-than the others, as behind the activation of some feed-forward layers, the others are rounded away.
+A layer's input is rounded to 127 steps between its minimum and its maximum. If a few values are far larger than the
+others, as after the activation of some feed-forward layers, the others are rounded to zero.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 _STEPS = 127
 
 
-def spoiled_layers(model: Any, texts: Sequence[Any], most_error: float = 0.25) -> list[str]:
+def spoiled_layers(model: Any, texts: Sequence[Any], most_error: float = 0.12) -> list[str]:
     """
-    Names of the linear layers whose inputs lose more than `most_error` by rounding, in relative Euclidean norm.
+    Names of the linear layers whose inputs have a mean [`rounding_error`] of more than `most_error`.
 
     Args:
-        model: in single precision.
-        texts: what to extract from to see the inputs: texts, or sentences of words.
+        model: a model in float32.
+        texts: texts, or lists of words, from which the model extracts to observe the inputs.
+        most_error: maximum relative error of an input.
     """
     errors: dict[str, list[float]] = {}
 
@@ -45,7 +46,7 @@ def spoiled_layers(model: Any, texts: Sequence[Any], most_error: float = 0.25) -
 
 
 def rounding_error(values: Tensor) -> float:
-    """What rounding to 127 steps between the least and the greatest value changes, relative to the values."""
+    """Relative error, in Euclidean norm, of rounding values to 127 steps between their minimum and maximum."""
     if not values.numel():
         return 0.0
     values = values.float()
@@ -56,18 +57,18 @@ def rounding_error(values: Tensor) -> float:
 
 def quantize_int8(model: Any) -> Any:
     """
-    A copy of the model with its linear layers in 8-bit integers, on the CPU; those of the configuration's
-    `float_layers` stay in single precision.
+    A copy of the model for the CPU whose linear layers use 8-bit integers; layers in the configuration's
+    `float_layers` stay in float32.
 
     Raises:
-        ValueError: for a name in `float_layers` that is none of a linear layer.
+        ValueError: if a name in `float_layers` is not that of a linear layer.
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if unknown := sorted(set(model.config.float_layers) - set(linear)):
         raise ValueError(f"float_layers: the model has no linear layer {unknown[0]}.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao moves to a package of its own
-        # The weights of every output channel have a scale of their own.
+        warnings.simplefilter("ignore")  # torch.ao is deprecated: it moves to a separate package
+        # Each output channel's weights have their own scale.
         scheme = torch.ao.quantization.per_channel_dynamic_qconfig
         chosen = {name: scheme for name in linear if name not in model.config.float_layers}
         quantized: Any = torch.ao.quantization.quantize_dynamic(model, chosen, dtype=torch.qint8)
