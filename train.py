@@ -1,5 +1,5 @@
 """
-Train ISER, one of its variants, or a system that it is compared with, on one device or many.
+Train ISER, one of its variants, or one of the systems that it is compared with, on one or more devices.
 
     python train.py recipes/conll04.yaml --data_dir path/to/conll04 --output_dir runs/conll04
     accelerate launch train.py recipes/ch_ddi.yaml --output_dir runs/ch_ddi
@@ -26,12 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import evaluate
 import torch
-import yaml
-from accelerate import Accelerator
-from accelerate.utils import gather_object
-from datasets import Dataset, DatasetDict
 from huggingface_hub import HfApi
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch.utils.data import DataLoader, Subset
@@ -40,17 +35,6 @@ from transformers import AutoConfig, AutoModel, HfArgumentParser
 
 import evaluate_iser
 from baselines import SYSTEMS, System
-from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
-from datasets_scripts.subsets import (
-    divide,
-    fitting_span_width,
-    found_labels,
-    frequent_end_types,
-    group_of,
-    keep_labels,
-    labels_to_learn,
-    relation_signatures,
-)
 from modeling_iser import (
     IserConfig,
     IserForJointExtraction,
@@ -63,18 +47,44 @@ from modeling_iser import (
 from modeling_iser.calibration_iser import LOWEST_SCORE, fit_calibration
 from modeling_iser.card_iser import model_card
 from modeling_iser.collation_iser import Sentence, max_sentence_tokens
+from modeling_iser.commands import extra, in_options
 from modeling_iser.configuration_iser import check_choice
 
+
+COMMAND = {"__main__": "train.py", "training_iser.train": "iser-train"}.get(__name__)
+"""The command that this file runs as; `None` where it is imported for its functions."""
+
+with extra("train", COMMAND):
+    import evaluate
+    import yaml
+    from accelerate import Accelerator
+    from accelerate.utils import gather_object
+    from datasets import Dataset, DatasetDict
+
+    from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
+    from datasets_scripts.subsets import (
+        divide,
+        fitting_span_width,
+        found_labels,
+        frequent_end_types,
+        group_of,
+        keep_labels,
+        labels_to_learn,
+        relation_signatures,
+    )
 
 logger = logging.getLogger("train")
 
 DATASETS: dict[str, Any] = {"conll04": load_conll04, "ch_ddi": load_ch_ddi, "corpus": load_corpus}
 LEAST_TO_DIVIDE = 100
-"""Documents of a corpus from which validation documents are held out unasked: a tenth of fewer chooses at random."""
+"""
+Minimum number of documents in a corpus from which validation documents are held out by default: a tenth of fewer
+documents is too few to choose a checkpoint by.
+"""
 LEAST_STEPS = 50
-"""Steps of training below which new labels are hardly learned, even from a trained model."""
+"""Minimum number of training steps: with fewer, new labels are hardly learned, even from a trained model."""
 TEACHERS_DIRECTORY = "teachers"
-"""Where, below a run's directory, the models are that its model learned from."""
+"""Subdirectory of a run with the teachers that its model learns from."""
 METRIC = str(Path(evaluate_iser.__path__[0]))
 
 
@@ -83,7 +93,7 @@ METRIC = str(Path(evaluate_iser.__path__[0]))
 
 def setting(default: Any, help: str) -> Any:
     """A field of `Settings` with its help text."""
-    metadata = {"help": help.replace("%", "%%")}  # argparse fills in what stands behind a single one.
+    metadata = {"help": help.replace("%", "%%")}  # argparse formats help texts with %.
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -91,106 +101,108 @@ def setting(default: Any, help: str) -> Any:
 
 @dataclass
 class Settings:
-    """What a run is: data, model, training and output. A recipe sets the same names."""
+    """Settings of a run: data, model, training and output. A recipe uses the same names."""
 
     dataset: str = setting("conll04", f"Data set: {', '.join(DATASETS)}.")
     data_dir: str | None = setting(
-        None, "Directory (of a corpus also file) of the data; default: the data set's own source."
+        None, "Directory of the data, or file of a corpus; default: the data set's own source."
     )
     data_files: list[str] = setting(
-        [], "Files of a corpus in place of data_dir, each as split=file; in a recipe also a mapping."
+        [], "Files of a corpus instead of data_dir, each as split=file; in a recipe also a mapping."
     )
-    format: str | None = setting(None, "Format of a corpus; default: by its content.")
+    format: str | None = setting(None, "Format of a corpus; default: detected from its content.")
     columns: list[str] = setting(
-        [], "Columns of a data set as a corpus, each as ours=theirs; in a recipe also a mapping."
+        [], "Column names of a data set used as a corpus, each as ours=theirs; in a recipe also a mapping."
     )
-    grow_entities: bool = setting(False, "Entities that begin or end within a word grow to whole words.")
+    grow_entities: bool = setting(False, "Extend entities that begin or end within a word to whole words.")
     entity_types: list[str] = setting([], "Entity types to learn, others are left out; default: all that occur.")
     relation_types: list[str] = setting([], "Relation types to learn, others are left out; default: all that occur.")
     symmetric_relations: list[str] = setting(
-        [], "Relations without direction; default: what a corpus' …types.json says."
+        [], "Relation types without direction; default: those in the corpus's …types.json."
     )
-    on_error: str = setting("raise", "Broken records: 'raise', or 'skip' to count and list them.")
-    train_split: str = setting("train", "Split to train on; several are joined by '+'.")
-    validation_split: str = setting("validation", "Split that chooses the best checkpoint.")
+    on_error: str = setting("raise", "For broken records: 'raise' an error, or 'skip' them, with a count and a list.")
+    train_split: str = setting("train", "Split to train on; join several with '+'.")
+    validation_split: str = setting("validation", "Split to choose the best checkpoint on.")
     validation_fraction: float | None = setting(
         None,
-        "Without such a split: share of the training documents to hold out for it; 0 takes the last checkpoint. "
-        f"Default: 0.1 of a corpus of at least {LEAST_TO_DIVIDE} documents, else 0.",
+        "Without a validation split: fraction of the training documents to hold out for validation; 0 keeps the last "
+        f"checkpoint. Default: 0.1 for a corpus of at least {LEAST_TO_DIVIDE} documents, otherwise 0.",
     )
     test_splits: list[str] = setting(
-        ["test"], "Splits to evaluate on at the end; may be none. A corpus need not have the default."
+        ["test"], "Splits to evaluate on at the end; may be empty. A corpus may lack the default split."
     )
 
-    max_train_documents: int | None = setting(None, "Train on the first so many documents; default: all.")
-    max_evaluation_documents: int | None = setting(None, "Evaluate on the first so many of each split; default: all.")
+    max_train_documents: int | None = setting(None, "Train on at most the first N documents; default: all.")
+    max_evaluation_documents: int | None = setting(
+        None, "Evaluate on at most the first N documents of each split; default: all."
+    )
 
     encoder: str | None = setting(None, "Pretrained encoder: name on the Hub or directory.")
     checkpoint: str | None = setting(
-        None, "ISER checkpoint to start from, with all its settings of the model, in place of an encoder."
+        None, "Checkpoint to start from, with all of its model settings, instead of an encoder."
     )
     train_only: str | None = setting(
-        None, "Train only the parameters whose names begin with this, for example first_pass; default: all."
+        None, "Train only the parameters whose names begin with this prefix, for example first_pass; default: all."
     )
     pretrained: bool = setting(True, "False: random weights; only the encoder's configuration and tokenizer are used.")
     system: str = setting("iser", f"System to train: {', '.join(SYSTEMS)}.")
     system_options: list[str] = setting(
-        [], "Further fields of the system's configuration, each as name=value; in a recipe also a mapping."
+        [], "Additional fields of the system's configuration, each as name=value; in a recipe also a mapping."
     )
     max_span_width: int | None = setting(
         None,
-        "Width limit of candidate spans, in words; default: what covers 99.9 % of the training entities, 10 to 30.",
+        "Maximum width of candidate spans, in words; default: covers 99.9 % of the training entities, 10 to 30.",
     )
     width_embedding_size: int = setting(25, "Size of the width embedding.")
     projection_activation: str = setting("none", "Activation of the feed-forward layers before the fusion.")
-    fusion_residual: bool = setting(True, "False: the paper's fusion as written, without residual connections.")
+    fusion_residual: bool = setting(True, "False: the paper's fusion as written, without a residual connection.")
     first_pass_threshold: float = setting(
-        0.2, "First-pass score that a span needs for its context to be looked at; 0: none."
+        0.2, "Minimum first-pass score for a span's context to be computed; 0: no first pass."
     )
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
-    dropout: float | None = setting(None, "Dropout on the classifiers' inputs; default: the system's, ISER's is 0.1.")
-    relation_threshold: float | None = setting(
-        None, "Score from which a relation holds; default: the system's, ISER's is 0.4."
-    )
+    dropout: float | None = setting(None, "Dropout on the classifiers' inputs; default: the system's (ISER: 0.1).")
+    relation_threshold: float | None = setting(None, "Minimum score of a relation; default: the system's (ISER: 0.4).")
     constrain_relations: bool = setting(
-        True, "Relations between types of entities that no training document relates so are dropped."
+        True, "Drop relations whose combination of head type, relation type and tail type is not in the training data."
     )
     overlapping_entities: bool | None = setting(
-        None, "Whether entities may share words, as in the paper; default: the system's, ISER's may not."
+        None, "Whether entities may share words, as in the paper; default: the system's (ISER: no)."
     )
 
     num_epochs: int = setting(70, "Passes over the training documents.")
-    batch_size: int = setting(2, "Documents of a training step, on each process.")
+    batch_size: int = setting(2, "Documents per batch on each process.")
     group_by_length: bool = setting(
-        False, "Sentences of like length share a step: less padding, but steps that are less alike, and lower scores."
+        False, "Group sentences of similar length into a step: less padding, but less varied steps and lower scores."
     )
-    gradient_accumulation_steps: int = setting(1, "Batches whose gradients make one step.")
+    gradient_accumulation_steps: int = setting(1, "Batches per optimizer step.")
     learning_rate: float = setting(2e-5, "Peak learning rate.")
     new_layers_learning_rate: float | None = setting(
-        None, "Peak learning rate of everything but the encoder; default: the same."
+        None, "Peak learning rate of everything but the encoder; default: learning_rate."
     )
-    warmup_ratio: float = setting(0.1, "Share of the steps in which the learning rate rises.")
+    warmup_ratio: float = setting(0.1, "Fraction of the steps in which the learning rate rises.")
     weight_decay: float = setting(0.0, "Decoupled weight decay; 0 is plain Adam.")
     max_gradient_norm: float = setting(1.0, "Gradients are clipped to this norm.")
-    negative_spans: int = setting(100, "Negative spans of a sentence.")
-    negative_pairs: int = setting(100, "Negative pairs of a sentence.")
+    negative_spans: int = setting(100, "Maximum number of negative spans per sentence.")
+    negative_pairs: int = setting(100, "Maximum number of negative pairs per sentence.")
     mention_replacement: float = setting(
-        0.0, "Probability that a mention is replaced by another one of its type, drawn anew in each epoch."
+        0.0, "Probability that a mention is replaced with another one of its type, drawn anew in each epoch."
     )
     mixed_precision: str = setting("no", "no, bf16 or fp16.")
     seed: int = setting(0, "Seed of initial weights, data order, dropout and negative samples.")
 
-    evaluation_batch_size: int = setting(1, "Documents that evaluation takes at once; the scores do not depend on it.")
+    evaluation_batch_size: int = setting(1, "Documents per batch in evaluation; the scores do not depend on it.")
     evaluate_every: int = setting(1, "Epochs between evaluations.")
-    evaluate_first: bool = setting(False, "Print the scores on the test splits before any training too.")
+    evaluate_first: bool = setting(False, "Also print the scores on the test splits before training.")
     metric: str = setting("relation_micro_f1", "Score that chooses the best checkpoint.")
-    calibrate: bool = setting(False, "Turn scores into shares of right findings, measured on the validation split.")
-    patience: int = setting(0, "Stop after so many evaluations without a better score; 0: never.")
+    calibrate: bool = setting(
+        False, "Calibrate the scores on the validation split, so that they estimate the probability of being correct."
+    )
+    patience: int = setting(0, "Stop after this many evaluations without improvement; 0: never.")
 
-    examples: int = setting(0, "Test documents whose triples are printed at the end.")
+    examples: int = setting(0, "Number of test documents whose triples are printed at the end.")
 
-    output_dir: str | None = setting(None, "Directory of checkpoints, logs, scores and the final model. Required.")
-    checkpoint_every: int = setting(500, "Steps between checkpoints, beside one after every epoch.")
+    output_dir: str | None = setting(None, "Directory for checkpoints, logs, scores and the final model. Required.")
+    checkpoint_every: int = setting(500, "Steps between checkpoints, in addition to one after every epoch.")
     resume: bool = setting(False, "Continue the run in output_dir.")
     push_to_hub: bool = setting(False, "Upload the final model.")
     hub_model_id: str | None = setting(None, "Name of the model on the Hub; default: output_dir's name.")
@@ -203,20 +215,20 @@ class Settings:
         check_choice("dataset", self.dataset, tuple(DATASETS))
         for name in ("format", "data_files", "symmetric_relations", "columns", "grow_entities"):
             if getattr(self, name) and self.dataset != "corpus":
-                raise ValueError(f"{name} is for dataset: corpus; {self.dataset} has its own.")
+                raise ValueError(f"{name} can only be set with dataset: corpus; {self.dataset} has its own.")
         if self.checkpoint and self.system_options:
-            raise ValueError("system_options are for a new model; a checkpoint has its own configuration.")
+            raise ValueError("system_options can only be set for a new model; a checkpoint has its own configuration.")
         if self.data_dir and self.data_files:
             raise ValueError("Give either data_dir or data_files.")
         for name in ("data_files", "columns", "system_options"):
             if unnamed := [item for item in getattr(self, name) if not all(item.partition("="))]:
-                raise ValueError(f"{name}: {unnamed[0]!r} is no name=value, such as train=notes.jsonl.")
+                raise ValueError(f"{name}: {unnamed[0]!r} must have the form name=value, such as train=notes.jsonl.")
         check_choice("system", self.system, tuple(SYSTEMS))
         check_choice("mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
-        for name in ("num_epochs", "batch_size", "gradient_accumulation_steps", "evaluation_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("evaluate_every", "checkpoint_every"):
+        for name in (
+            "num_epochs", "batch_size", "gradient_accumulation_steps", "evaluation_batch_size", "evaluate_every",
+            "checkpoint_every",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0.0 <= self.mention_replacement <= 1.0:
@@ -226,7 +238,7 @@ class Settings:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}.")
 
 
-# Settings that may differ between a run and its continuation: they do not change what is learned.
+# Settings that may differ when a run is resumed, since they do not change the trained model.
 _FREE_ON_RESUME = {
     "resume", "output_dir", "data_dir", "data_files", "examples", "push_to_hub", "hub_model_id", "checkpoint_every"
 }  # fmt: skip
@@ -237,8 +249,8 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     Settings from `[recipe.yaml] [--name value …]`.
 
     Raises:
-        ValueError: for a recipe that cannot be read, an unknown name, and a value out of range.
-        SystemExit: for a value of the wrong type.
+        ValueError: if the recipe cannot be read, a name is unknown, or a value is out of range.
+        SystemExit: if a value has the wrong type.
     """
     parser: Any = HfArgumentParser(
         Settings,  # type: ignore[arg-type]
@@ -246,23 +258,23 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         allow_abbrev=False,
         usage="%(prog)s [recipe.yaml] [options]",
     )
-    # HfArgumentParser overrules a field's own nargs with "+", which takes no empty list.
+    # HfArgumentParser overrides a field's own nargs with "+", which accepts no empty list.
     for action in parser._actions:
         action.nargs = "*" if action.nargs == "+" else action.nargs
-    arguments = [{"--variant": "--system"}.get(argument, argument) for argument in arguments]  # the earlier name
+    arguments = [{"--variant": "--system"}.get(argument, argument) for argument in arguments]  # the former name
     if arguments and not arguments[0].startswith("-"):
         arguments = [*_recipe_arguments(Path(arguments[0])), *arguments[1:]]
     settings, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     if unknown:
-        raise ValueError(_no_setting(unknown[0].removeprefix("--")))
+        raise ValueError(_unknown_setting(unknown[0].removeprefix("--")))
     return settings
 
 
-def _no_setting(name: str) -> str:
+def _unknown_setting(name: str) -> str:
     known = [item.name for item in dataclasses.fields(Settings)]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" Known settings: {', '.join(known)}."
-    return f"{name!r} is no setting.{hint}"
+    return f"{name!r} is not a setting.{hint}"
 
 
 def _recipe_arguments(path: Path) -> list[str]:
@@ -273,13 +285,13 @@ def _recipe_arguments(path: Path) -> list[str]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ValueError(f"{path} must hold one 'name: value' a line.")
+        raise ValueError(f"{path} must contain one 'name: value' per line.")
     known = [item.name for item in dataclasses.fields(Settings)]
     arguments: list[str] = []
     for name, value in recipe.items():
-        name = "system" if name == "variant" else name  # the earlier name
+        name = "system" if name == "variant" else name  # the former name
         if name not in known:
-            raise ValueError(f"{path}: {_no_setting(str(name))}")
+            raise ValueError(f"{path}: {_unknown_setting(str(name))}")
         if value is None:
             continue
         if isinstance(value, dict):
@@ -293,24 +305,25 @@ def _recipe_arguments(path: Path) -> list[str]:
 
 
 class Data(NamedTuple):
-    """What a run learns from and is scored on."""
+    """The documents of a run, and the labels to learn."""
 
     train: Dataset
     validation: Dataset | None
-    """Documents that choose the best checkpoint, if any."""
+    """Documents to choose the best checkpoint on, if any."""
     tests: dict[str, Dataset]
     labels: Labels
 
 
 def load_splits(settings: Settings, splits: DatasetDict | None = None) -> Data:
     """
-    The documents of a run, with the labels to learn.
+    Load the documents of a run, and determine the labels to learn.
 
     Args:
-        splits: documents by split name, in place of those that the settings name.
+        settings: settings of the run.
+        splits: documents by split name, instead of those that the settings name.
 
     Raises:
-        ValueError: for a split that is not there, and a label to learn that no document has.
+        ValueError: if a split is missing, or no document has one of the labels to learn.
     """
     splits = splits if splits is not None else _load(settings)
     names = settings.train_split.split("+")
@@ -326,7 +339,7 @@ def load_splits(settings: Settings, splits: DatasetDict | None = None) -> Data:
         train, validation = (Dataset.from_list(parts[name], train.features) for name in ("train", "validation"))
     test_splits = settings.test_splits
     if settings.dataset == "corpus" and test_splits == ["test"] and "test" not in splits:
-        logger.info("There is no split 'test': scores are of the validation documents alone, if there are any.")
+        logger.info("There is no split 'test': only the validation documents are scored, if there are any.")
         test_splits = []
     tests = {name: _first(_split(splits, name), settings.max_evaluation_documents) for name in test_splits}
     if validation is not None:
@@ -339,7 +352,7 @@ def _load(settings: Settings) -> DatasetDict:
     if settings.dataset != "corpus":
         return DATASETS[settings.dataset](settings.data_dir, on_error=settings.on_error)
     if not settings.data_dir and not settings.data_files:
-        raise ValueError("dataset: corpus needs data_dir, the directory or file of your corpus, or data_files.")
+        raise ValueError("dataset: corpus needs data_dir (the directory or file of your corpus) or data_files.")
     files: dict[str, list[str]] = {}
     for split, _, path in (item.partition("=") for item in settings.data_files):
         files.setdefault(split, []).append(path)
@@ -355,7 +368,7 @@ def _load(settings: Settings) -> DatasetDict:
 
 
 def _with_labels_to_learn(data: Data, settings: Settings, known: Labels) -> Data:
-    """The documents with the labels that the settings name, or else with all, in the order of the known ones."""
+    """Restrict documents to the labels in the settings (default: all), in the order of the known labels."""
     found = found_labels(data.train, data.validation, *data.tests.values())
     labels = labels_to_learn(found, known, settings.entity_types, settings.relation_types, settings.symmetric_relations)
     if not settings.entity_types and not settings.relation_types:
@@ -371,7 +384,7 @@ def _with_labels_to_learn(data: Data, settings: Settings, known: Labels) -> Data
     data = Data(restrict(data.train), validation, {name: restrict(split) for name, split in data.tests.items()}, labels)
     if left_out:
         counts = ", ".join(f"{label} ({count})" for label, count in left_out.most_common())
-        logger.info("Left out, as entity_types and relation_types say: %s", counts)
+        logger.info("Left out, since entity_types and relation_types do not list them: %s", counts)
     return data
 
 
@@ -395,23 +408,25 @@ def _concatenate(parts: Sequence[Dataset]) -> Dataset:
 
 
 def derived_seed(*parts: Any) -> int:
-    """A seed that depends on all the parts and on nothing else."""
+    """A seed that depends only on the parts."""
     digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
-# Sentences are grouped by length within so many steps: far more would hardly save padding, and make the steps of every
-# epoch the same.
+# Number of steps within which sentences are grouped by length. Far more would hardly reduce padding further, and would
+# make the steps of all epochs alike.
 _STEPS_OF_A_POOL = 16
 
 
 def epoch_order(seed: int, epoch: int, lengths: Sequence[int], step_size: int) -> list[int]:
     """
-    The order of the training sentences in an epoch: random, but those of a step are of like length.
+    The order of the training sentences in an epoch: random, but sentences in a step have similar lengths.
 
     Args:
-        lengths: length of each sentence; where all are equal, this is a plain shuffle.
-        step_size: sentences of an optimizer step.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        lengths: length of each sentence; if all are equal, the order is a plain shuffle.
+        step_size: number of sentences per optimizer step.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     order = torch.randperm(len(lengths), generator=generator).tolist()
@@ -420,7 +435,7 @@ def epoch_order(seed: int, epoch: int, lengths: Sequence[int], step_size: int) -
     for first in range(0, len(order), pool):
         alike = sorted(order[first : first + pool], key=lengths.__getitem__)
         steps += [alike[start : start + step_size] for start in range(0, len(alike), step_size)]
-    # The last step may be a smaller one, and has to stay the last.
+    # The last step may be smaller, and has to stay last.
     places = [*torch.randperm(len(steps) - 1, generator=generator).tolist(), len(steps) - 1]
     return [index for place in places for index in steps[place]]
 
@@ -430,25 +445,25 @@ def epoch_order(seed: int, epoch: int, lengths: Sequence[int], step_size: int) -
 
 @dataclass
 class Progress:
-    """How far a run is; saved with every checkpoint."""
+    """Progress of a run, saved with every checkpoint."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Number of completed optimizer steps."""
     best_step: int | None = None
     best_score: float | None = None
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry for each evaluation: epoch, step and scores."""
+    """Epoch, step and scores of each evaluation."""
 
 
 class Checkpoints:
     """
     Checkpoints of a run, written atomically: a directory under its final name is always complete.
 
-    Randomness is a function of seed and step, so weights, optimizer state and progress are all there is to
-    a run. Files are safetensors and JSON.
+    Randomness is a function of seed and step, so weights, optimizer state and progress are the complete state of a run.
+    Files are safetensors and JSON.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
@@ -459,11 +474,11 @@ class Checkpoints:
         return max(self.directory.glob("step-" + "[0-9]" * 8), default=None)
 
     def best_weights(self, step: int) -> Path:
-        """Where the weights after the best evaluation are."""
+        """Path of the weights with the best evaluation, at this step."""
         return self.directory / f"best-{step:08d}.safetensors"
 
     def save_best(self, model: torch.nn.Module, step: int) -> None:
-        """Save the weights of the best evaluation so far; older ones go when a checkpoint confirms these."""
+        """Save the weights with the best evaluation so far; the next checkpoint removes older ones."""
         self.directory.mkdir(parents=True, exist_ok=True)
         temporary = self.directory / "best.tmp"
         save_model(model, str(temporary))
@@ -478,7 +493,7 @@ class Checkpoints:
         progress: Progress,
         settings: Settings,
     ) -> None:
-        """Write a checkpoint, then remove what it replaces."""
+        """Write a checkpoint, then remove the files that it replaces."""
         final = self.directory / f"step-{progress.step:08d}"
         temporary = final.with_suffix(".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -506,10 +521,10 @@ class Checkpoints:
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, settings: Settings
     ) -> Progress:
         """
-        Restore the newest checkpoint; a fresh `Progress` where there is none yet.
+        Restore the newest checkpoint; without one, return a new `Progress`.
 
         Raises:
-            ValueError: when the checkpoint belongs to a run with other settings.
+            ValueError: if the checkpoint belongs to a run with other settings.
         """
         checkpoint = self.latest()
         if checkpoint is None:
@@ -557,7 +572,7 @@ def _load_optimizer_tensors(
     for key, tensor in tensors.items():
         name, _, slot = key.rpartition("/")
         parameter = parameters[name]
-        # Adam keeps its step counter on the CPU.
+        # Adam's step counter stays on the CPU.
         optimizer.state[parameter][slot] = tensor if slot == "step" else tensor.to(parameter.device)
 
 
@@ -565,7 +580,7 @@ def _load_optimizer_tensors(
 
 
 def build_model(settings: Settings, data: Data, system: System) -> JointExtractionModel:
-    """A new model on the encoder, or the checkpoint to go on from; where it lacks a label, with the data's labels."""
+    """A new model on the encoder, or the checkpoint to start from, adapted to the data's labels if it lacks any."""
     labels = data.labels
     signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
@@ -591,7 +606,7 @@ def build_model(settings: Settings, data: Data, system: System) -> JointExtracti
     )
 
 
-# Settings that are fields of configurations, each of those systems that know it.
+# Settings that are passed to the configuration of a system if it has a field of that name.
 _MODEL_SETTINGS = (
     "constrain_relations", "width_embedding_size", "projection_activation", "fusion_residual",
     "first_pass_threshold", "context_attention_heads", "dropout", "relation_threshold", "overlapping_entities",
@@ -607,10 +622,10 @@ def _fields(config_class: type[Any]) -> set[str]:
 
 
 def _from_checkpoint(settings: Settings, labels: Labels, signatures: list[list[str]]) -> JointExtractionModel:
-    # The code of this package runs, not that which lies beside the weights.
+    # Runs the code of this package, not the code beside the weights.
     config = AutoConfig.from_pretrained(str(settings.checkpoint), trust_remote_code=False)
-    config.calibration = None  # What is trained on scores otherwise.
-    if settings.train_only and settings.train_only.startswith("first_pass"):  # where there is none, a new one
+    config.calibration = None  # Further training invalidates it.
+    if settings.train_only and settings.train_only.startswith("first_pass"):  # creates one if there is none
         config.first_pass_threshold = config.first_pass_threshold or settings.first_pass_threshold
     model: Any = AutoModel.from_pretrained(
         str(settings.checkpoint), config=config, dtype=torch.float32, trust_remote_code=False
@@ -618,7 +633,8 @@ def _from_checkpoint(settings: Settings, labels: Labels, signatures: list[list[s
     if not known_labels(config, labels):
         if not isinstance(model, IserForJointExtraction):
             raise ValueError(
-                f"{settings.checkpoint} does not know all labels of the data, and only ISER learns new ones."
+                f"{settings.checkpoint} does not know all labels in the data, and only ISER checkpoints can learn new "
+                "ones."
             )
         return with_labels(model, labels, signatures)
     if config.relation_signatures is not None:
@@ -627,7 +643,7 @@ def _from_checkpoint(settings: Settings, labels: Labels, signatures: list[list[s
 
 
 def known_labels(config: JointExtractionConfig, labels: Labels) -> bool:
-    """Whether a checkpoint knows all the labels, with the same relations being symmetric."""
+    """Whether a checkpoint knows all labels, and agrees on which relations are symmetric."""
     common = set(labels.relation_types) & set(config.relation_types)
     return (
         set(labels.entity_types) <= set(config.entity_types)
@@ -638,8 +654,8 @@ def known_labels(config: JointExtractionConfig, labels: Labels) -> bool:
 
 def with_labels(model: IserForJointExtraction, labels: Labels, signatures: list[list[str]]) -> IserForJointExtraction:
     """
-    The model for other labels: encoder, fusion and contexts as they are, classifiers and first pass new, but for the
-    classifiers' rows of labels that it knows.
+    Adapt a model to other labels: encoder, fusion, contexts and the classifier weights of known labels are kept; the
+    other classifier weights and the first pass are new.
     """
     old = model.config
     new = {
@@ -673,19 +689,19 @@ def with_labels(model: IserForJointExtraction, labels: Labels, signatures: list[
                 mine.weight[row], mine.bias[row] = theirs.weight[old_row], theirs.bias[old_row]
     logger.info(
         "The data has labels that the checkpoint does not know. Kept: encoder, fusion, contexts, width embedding, and "
-        "what the classifiers know of %s. New: the rest of the classifiers, and the first pass.",
-        ", ".join(known) or "no label",
+        "the classifier weights of known labels (%s). New: the other classifier weights, and the first pass.",
+        ", ".join(known) or "none",
     )
     return changed
 
 
 def _rows(labels: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:
-    """Positions of the labels that both have, in one and the other."""
+    """Positions in both lists of the labels that are in both."""
     return [(row, list(old).index(label)) for row, label in enumerate(labels) if label in old]
 
 
 def build_optimizer(model: JointExtractionModel, settings: Settings) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay; the new layers may learn at a rate of their own."""
+    """AdamW, with an optional separate learning rate for the new layers."""
     new_rate = settings.new_layers_learning_rate or settings.learning_rate
     pretrained = {id(parameter) for parameter in model.text_encoder.parameters()}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
@@ -710,7 +726,7 @@ def build_optimizer(model: JointExtractionModel, settings: Settings) -> torch.op
 
 
 def learning_rate_factor(step: int, total: int, warmup: int) -> float:
-    """Linear warm-up, then linear decay to zero, as a share of the peak rate; `step` counts from 0."""
+    """Linear warm-up, then linear decay to zero, as a fraction of the peak rate; `step` counts from 0."""
     if step < warmup:
         return (step + 1) / warmup
     return max(0.0, (total - step) / max(1, total - warmup))
@@ -724,10 +740,10 @@ def score(
     given_entities: bool = False,
 ) -> dict[str, Any]:
     """
-    Scores of `extract` on the documents; the processes share the work, each document counts once.
+    Score `extract` on documents, which are distributed over the processes.
 
     Args:
-        given_entities: whether to score the relations that the model finds among the gold entities too, as
+        given_entities: whether to also score the relations found among the gold entities, as
             `relation_given_entities_…`.
     """
     everything = documents.to_list()
@@ -749,7 +765,7 @@ def score(
 
 
 def _tasks(config: JointExtractionConfig) -> tuple[str, ...]:
-    """What a model finds, and is scored on."""
+    """The tasks that a model is scored on."""
     return config.tasks if config.relation_types else ("entity",)
 
 
@@ -761,7 +777,7 @@ def _extract(
     given_entities: bool = False,
     relation_threshold: float | None = None,
 ) -> list[dict[str, Any]]:
-    """What the model finds in the documents, each process reading some of them."""
+    """The model's predictions for documents, which are distributed over the processes."""
     mine = documents[accelerator.process_index :: accelerator.num_processes]
     with accelerator.autocast():
         extracted = model.extract(
@@ -771,7 +787,7 @@ def _extract(
             relation_threshold=relation_threshold,
         )
     found = gather_object(extracted)
-    # Processes are gathered one after the other; undo the striding.
+    # The results are gathered process by process; restore the order of the documents.
     shares = [range(index, len(documents), accelerator.num_processes) for index in range(accelerator.num_processes)]
     order = [index for share in shares for index in share]
     predictions: list[dict[str, Any]] = [{}] * len(documents)
@@ -781,15 +797,15 @@ def _extract(
 
 
 def calibrate(model: JointExtractionModel, documents: Dataset, accelerator: Accelerator, settings: Settings) -> None:
-    """Have the model's scores say how often they are right in the documents; where too little is found, leave them."""
+    """Calibrate the model's scores on the documents, or leave them uncalibrated if too little is found there."""
     if not isinstance(model, IserForJointExtraction):
-        raise ValueError("calibrate is for ISER and its variants.")
+        raise ValueError("calibrate can only be set for ISER and its variants.")
     everything = documents.to_list()
     found = _extract(model, everything, accelerator, settings, relation_threshold=LOWEST_SCORE)
     try:
         calibration = fit_calibration(found, everything, model.config.relation_types)
     except ValueError as error:
-        logger.warning("The scores stay uncalibrated. %s", error)
+        logger.warning("The scores stay uncalibrated: %s", error)
         return
     model.config.calibration = calibration.to_dict()
     logger.info("Scores calibrated on %d documents: %s", len(everything), calibration)
@@ -797,7 +813,7 @@ def calibrate(model: JointExtractionModel, documents: Dataset, accelerator: Acce
 
 def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, dict[str, Any]]:
     """
-    Run, or continue, what the settings say.
+    Run the training that the settings describe, or resume it.
 
     ```python
     from train import Settings, train
@@ -808,21 +824,22 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
     ```
 
     Args:
-        splits: documents by split name, such as `load_corpus` gives, in place of those that the settings name.
+        settings: settings of the run.
+        splits: documents by split name, such as those of `load_corpus`, instead of those that the settings name.
 
     Returns:
-        Scores of the best checkpoint for each evaluated split.
+        Scores of the best checkpoint on each evaluated split.
 
     Raises:
-        ValueError: for settings or data that cannot be used.
-        FloatingPointError: when the loss is no longer a number.
+        ValueError: if settings or data are invalid.
+        FloatingPointError: if the loss becomes infinite or NaN.
     """
     _refuse_to_overwrite(settings)
     accelerator = _accelerator(settings)
     with accelerator.main_process_first():
         data = load_splits(settings, splits)
     if settings.calibrate and data.validation is None:
-        raise ValueError("calibrate needs validation documents: a split of them, or validation_fraction.")
+        raise ValueError("calibrate needs validation documents: a validation split, or validation_fraction.")
     return _train(settings, data, SYSTEMS[settings.system], accelerator)
 
 
@@ -830,7 +847,7 @@ def _refuse_to_overwrite(settings: Settings) -> None:
     output_dir = Path(str(settings.output_dir))
     begun = Checkpoints(output_dir).latest() is not None or (output_dir / TEACHERS_DIRECTORY).exists()
     if not settings.resume and (begun or (output_dir / "scores.json").exists()):
-        raise ValueError(f"{output_dir} holds a run already. Continue it with --resume, or choose another output_dir.")
+        raise ValueError(f"{output_dir} already contains a run. Resume it with --resume, or choose another output_dir.")
 
 
 def _accelerator(settings: Settings) -> Accelerator:
@@ -849,10 +866,10 @@ def _accelerator(settings: Settings) -> Accelerator:
 
 def _teachers(settings: Settings, data: Data, system: System) -> dict[str, JointExtractionModel]:
     """
-    The models that a new model of the system learns from, each trained, or found, in a directory of its own.
+    The teachers that a new model of the system learns from, each trained in a directory of its own unless it is there.
 
-    What a teacher is told of a sentence is known of training documents alone, so that nothing is held out to choose
-    its checkpoint: it is the last.
+    Teachers read gold labels, which only training documents have, so no validation documents choose their checkpoint:
+    the last one is used.
     """
     teachers: dict[str, JointExtractionModel] = {}
     for name, teacher in system.teachers.items() if not settings.checkpoint else ():
@@ -866,7 +883,7 @@ def _teachers(settings: Settings, data: Data, system: System) -> dict[str, Joint
 
 
 def _train(settings: Settings, data: Data, system: System, accelerator: Accelerator) -> dict[str, dict[str, Any]]:
-    """Train a model of the system, and score and publish it; returns as [`train`]."""
+    """Train a model of the system, score it and save it; returns the scores as [`train`] does."""
     output_dir = Path(str(settings.output_dir))
     checkpoints = Checkpoints(output_dir)
     documents, validation, tests, _ = data
@@ -877,21 +894,21 @@ def _train(settings: Settings, data: Data, system: System, accelerator: Accelera
         model.learn_from(teachers)
     if not settings.metric.startswith(_tasks(model.config)):
         settings = dataclasses.replace(settings, metric=f"{_tasks(model.config)[0]}_micro_f1")
-        logger.info("%s chooses the best checkpoint, since the model finds nothing else.", settings.metric)
+        logger.info("%s chooses the best checkpoint, since the model has no other task.", settings.metric)
     sentences, report = prepare_sentences(documents, model.tokenizer, model.config)
     logger.info("Training data: %s", report.summary())
     for name, split in {settings.validation_split: validation, **tests}.items():
         if split is not None:
             logger.info("Split %s: %s", name, prepare_sentences(split, model.tokenizer, model.config)[1].summary())
     if not sentences:
-        raise ValueError("There is nothing to train on: no document holds a word.")
+        raise ValueError("There is nothing to train on: no document has any words.")
 
     optimizer = build_optimizer(model, settings)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare_model: JointExtractionModel = accelerator.unwrap_model(model)
     progress = checkpoints.load(bare_model, optimizer, accelerator.scaler, settings)
     if progress.step:
-        logger.info("Continuing after step %d", progress.step)
+        logger.info("Resuming after step %d", progress.step)
     accelerator.init_trackers("")
 
     before: dict[str, dict[str, Any]] = {}
@@ -944,7 +961,7 @@ def _run_epochs(
     lengths = [len(sentence.word_tokens) if settings.group_by_length else 0 for sentence in sentences]
     total_steps = settings.num_epochs * steps_per_epoch
     if total_steps < LEAST_STEPS:
-        logger.warning("%d steps are few: the model may find nothing yet. Give it more with --num_epochs.", total_steps)
+        logger.warning("Only %d steps: the model may not find anything yet. Increase --num_epochs.", total_steps)
     warmup_steps = round(settings.warmup_ratio * total_steps)
     started = time.monotonic() - progress.seconds
 
@@ -1028,7 +1045,7 @@ def _run_epochs(
 
 
 def _record(progress: Progress, epoch: int, scores: dict[str, Any], settings: Settings) -> bool:
-    """Enter an evaluation into the progress; whether it is the best so far."""
+    """Add an evaluation to the progress; return whether it is the best so far."""
     if settings.metric not in scores:
         check_choice("metric", settings.metric, [name for name, value in scores.items() if isinstance(value, float)])
     value = scores[settings.metric]
@@ -1048,7 +1065,7 @@ def _record(progress: Progress, epoch: int, scores: dict[str, Any], settings: Se
 
 
 def headline(scores: dict[str, Any]) -> str:
-    """Entity and relation F1 of an evaluation in one line."""
+    """Entity and relation F1 of an evaluation, on one line."""
     return "; ".join(
         f"{task} F1 {100 * scores[f'{task}_micro_f1']:.2f} micro, {100 * scores[f'{task}_macro_f1']:.2f} macro"
         for task in ("entity", "relation")
@@ -1058,8 +1075,8 @@ def headline(scores: dict[str, Any]) -> str:
 
 def score_table(scores: dict[str, dict[str, Any]]) -> str:
     """
-    Precision, recall and F1 in percent for each split, micro and macro, as a Markdown table; "–" for what was not
-    scored, such as relations where a model has none.
+    Precision, recall and F1 in percent for each split, micro and macro, as a Markdown table; "–" for tasks that were
+    not scored, such as relations of a model without relation types.
     """
     lines = [
         "| split | | entity P / R / F1 | relation P / R / F1 | relation, boundaries only P / R / F1 "
@@ -1085,7 +1102,7 @@ def _publish(
     scores: dict[str, dict[str, Any]],
     num_documents: int,
 ) -> None:
-    """Write the final model with its card and scores into output_dir; upload it if asked to."""
+    """Write the final model with its card and scores into output_dir, and upload it if `push_to_hub` is set."""
     output_dir = Path(str(settings.output_dir))
     table = score_table(scores)
     values = "\n".join(f"- {name}: `{value}`" for name, value in dataclasses.asdict(settings).items())
@@ -1094,8 +1111,8 @@ def _publish(
 
 {table}
 
-In percent, strict: boundaries and types of both entities, direction and relation type must be right. "Given entities"
-are the relations that the model finds among the gold entities.
+In percent, strict: boundaries and types of both entities, direction and relation type must be correct. "Given entities"
+scores the relations that the model finds among the gold entities.
 
 ## Training
 
@@ -1114,20 +1131,20 @@ are the relations that the model finds among the gold entities.
         "progress": dataclasses.asdict(progress),
     }
     (temporary / "scores.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
-    # The scores come last: where they are, the model is complete.
+    # The scores are moved last: their presence means that the model is complete.
     for path in sorted(temporary.iterdir(), key=lambda path: path.name == "scores.json"):
         os.replace(path, output_dir / path.name)
     temporary.rmdir()
     if settings.push_to_hub:
         hub = HfApi()
         repository = hub.create_repo(settings.hub_model_id or output_dir.name, exist_ok=True).repo_id
-        ours = ["checkpoints/*", "logs/*", f"{TEACHERS_DIRECTORY}/*"]
-        hub.upload_folder(repo_id=repository, folder_path=output_dir, ignore_patterns=ours)
+        ignored = ["checkpoints/*", "logs/*", f"{TEACHERS_DIRECTORY}/*"]
+        hub.upload_folder(repo_id=repository, folder_path=output_dir, ignore_patterns=ignored)
         logger.info("The model is on the Hub as %s", repository)
 
 
 def _show_triples(model: JointExtractionModel, documents: Dataset, count: int) -> None:
-    """Print what the model finds in the first documents."""
+    """Print the triples that the model finds in the first documents."""
     extractor = JointExtractionPipeline(model=model, tokenizer=model.tokenizer)
     for text in documents["text"][:count]:
         print(f"\n{text}")
@@ -1139,9 +1156,14 @@ def _show_triples(model: JointExtractionModel, documents: Dataset, count: int) -
 def main() -> None:
     """Entry point of the command line."""
     try:
-        train(parse_settings(sys.argv[1:]))
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+        with extra("train", COMMAND or "train.py"):
+            train(parse_settings(sys.argv[1:]))
+    except (ValueError, OSError, FloatingPointError) as error:
+        names = {item.name: f"--{item.name}" for item in dataclasses.fields(Settings)}
+        sys.exit(f"error: {in_options(str(error), names)}")
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume true continues", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

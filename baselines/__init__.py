@@ -1,4 +1,4 @@
-"""The systems that can be trained: ISER with its variants, and those that the paper compares it with."""
+"""The systems that can be trained: ISER with its variants, and the systems that the paper compares it with."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .w2ner import W2NerForJointExtraction
 @dataclass(frozen=True)
 class System:
     """
-    What is trained under a name.
+    A system that can be trained.
 
     Attributes:
-        model: the class of models.
-        fields: the fields of its configuration that make the system.
-        teachers: systems that are trained first, and that the model then learns from.
+        model: the model class.
+        fields: configuration fields that define the system.
+        teachers: systems to train first, by name, from which the model then learns.
     """
 
     model: type[JointExtractionModel]
@@ -47,6 +47,6 @@ SYSTEMS: dict[str, System] = {
     ),
     "w2ner": System(W2NerForJointExtraction),
 }
-"""The systems by name."""
+"""All systems by name."""
 
 __all__ = ["SYSTEMS", "System"]

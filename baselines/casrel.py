@@ -1,9 +1,9 @@
 """
-CasRel: subjects first, then for each subject and relation its objects (Wei et al., ACL 2020).
+CasRel: extract subjects first, then the objects of each subject and relation (Wei et al., ACL 2020).
 
 Two binary taggers mark where subjects begin and end. The mean of a subject's first and last word is added to every
-word, and two taggers for each relation mark where its objects begin and end. A start goes with the nearest end at or
-after it.
+word, and two taggers for each relation mark where its objects begin and end. Each start is paired with the nearest end
+at or after it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from .triples import Triple, TriplesConfig, found_triples
 
 
 class CasRelConfig(TriplesConfig):
-    """Configuration of [`CasRelForJointExtraction`]; `relation_threshold` is that of all taggers."""
+    """Configuration of [`CasRelForJointExtraction`]; `relation_threshold` applies to all taggers."""
 
     model_type = "casrel"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # transformers writes one for a configuration that has none, and that one does not know the base class's fields.
+        # transformers generates an `__init__` for a configuration without one, which lacks the base class's fields.
         super().__init__(*args, **kwargs)
 
 
 class CasRelCollator(TrainingCollator):
-    """Tags of all subjects, and of the objects of one subject a sentence, drawn at random."""
+    """Tags of all subjects, and of the objects of one randomly drawn subject per sentence."""
 
     config: CasRelConfig
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
-            `subject_labels`, shape `(batch_size, num_words, 2)`: starts and ends; `subject`: first and last word of the
+            `subject_labels`, starts and ends, shape `(batch_size, num_words, 2)`; `subject`, first and last word of the
             drawn subject, shape `(batch_size, 2)`; `has_subject`, shape `(batch_size,)`; `object_labels`, shape
             `(batch_size, num_words, num_relation_types, 2)`.
         """
@@ -96,11 +96,11 @@ class CasRelOutput(ModelOutput):
     Output of [`CasRelForJointExtraction`].
 
     Attributes:
-        loss: sum of the four taggers' losses, when labels are given.
-        subject_loss: mean binary cross-entropy over words of both subject taggers, added up.
-        object_loss: the same of both object taggers, summed over relations.
-        subject_logits: shape `(batch_size, num_words, 2)`: starts and ends.
-        object_logits: of the given subjects, shape `(batch_size, num_words, num_relation_types, 2)`.
+        loss: sum of the four taggers' losses, if labels are given.
+        subject_loss: mean binary cross-entropy per word, summed over both subject taggers.
+        object_loss: mean binary cross-entropy per word, summed over both object taggers and all relations.
+        subject_logits: starts and ends, shape `(batch_size, num_words, 2)`.
+        object_logits: starts and ends for the given subjects, shape `(batch_size, num_words, num_relation_types, 2)`.
     """
 
     loss: Tensor | None = None
@@ -153,11 +153,11 @@ class CasRelForJointExtraction(JointExtractionModel):
 
     def object_logits(self, states: Tensor, subject: Tensor) -> Tensor:
         """
-        Object taggers for one subject a sentence.
+        Logits of the object taggers for one subject per sentence.
 
         Args:
-            states: words, shape `(batch_size, num_words, hidden_size)`.
-            subject: first and last word of each, shape `(batch_size, 2)`.
+            states: word states, shape `(batch_size, num_words, hidden_size)`.
+            subject: first and last word of each subject, shape `(batch_size, 2)`.
 
         Returns:
             Shape `(batch_size, num_words, num_relation_types, 2)`.
@@ -188,21 +188,23 @@ class CasRelForJointExtraction(JointExtractionModel):
                 objects = self.object_logits(words, places).float().sigmoid().cpu()
                 for (start, end, score), tags in zip(subjects, objects, strict=True):
                     for relation in range(len(self.config.relation_types)):
-                        for first, last, sure in paired(tags[:, relation, 0], tags[:, relation, 1], relation_threshold):
-                            triples.append(Triple((start, end), relation, (first, last), min(score, sure)))
+                        objects_of_relation = paired(tags[:, relation, 0], tags[:, relation, 1], relation_threshold)
+                        for first, last, object_score in objects_of_relation:
+                            triples.append(Triple((start, end), relation, (first, last), min(score, object_score)))
             found.append(found_triples(triples, self.config, relation_threshold))
         return found
 
 
 def paired(starts: Tensor, ends: Tensor, threshold: float) -> list[tuple[int, int, float]]:
     """
-    Ranges of words: every start with the nearest end at or after it.
+    Ranges of words: each start, paired with the nearest end at or after it.
 
     Args:
         starts, ends: scores of the words, shape `(num_words,)`.
+        threshold: minimum score of a start or end.
 
     Returns:
-        First word, the word after the last, and the smaller of both scores.
+        First word, the word after the last, and the smaller of both scores of each range.
     """
     last_words = (ends >= threshold).nonzero()[:, 0].tolist()
     ranges = []
@@ -214,7 +216,7 @@ def paired(starts: Tensor, ends: Tensor, threshold: float) -> list[tuple[int, in
 
 
 def _tagging_loss(logits: Tensor, labels: Tensor, words: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over the words of the sum over all taggers; 0 without words."""
+    """Binary cross-entropy, summed over all taggers and averaged over the words; 0 without words."""
     losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
     return losses.flatten(2).sum(dim=-1).mul(words).sum() / words.sum().clamp(min=1)
 

@@ -7,12 +7,7 @@ from torch import Tensor, nn
 
 
 class LinearChainCrf(nn.Module):
-    """
-    Scores of sequences of tags: emissions of every word, and transitions between the tags of neighbouring words.
-
-    Args:
-        num_tags: number of tags.
-    """
+    """Scores sequences of tags by the emissions of each word and the transitions between neighbouring tags."""
 
     def __init__(self, num_tags: int) -> None:
         super().__init__()
@@ -27,19 +22,19 @@ class LinearChainCrf(nn.Module):
         Args:
             emissions: shape `(batch_size, num_words, num_tags)`.
             tags: shape `(batch_size, num_words)`.
-            words: what is no padding, which follows the words; same shape.
+            words: true at words, false at the padding after them, same shape.
         """
         return self.log_partition(emissions, words) - self.score(emissions, tags, words)
 
     def score(self, emissions: Tensor, tags: Tensor, words: Tensor) -> Tensor:
-        """Score of the sequences of tags, shape `(batch_size,)`."""
+        """Unnormalised log-score of the sequences of tags, shape `(batch_size,)`."""
         own = emissions.gather(2, tags[:, :, None])[:, :, 0].mul(words).sum(dim=1)
         steps = self.transitions[tags[:, :-1], tags[:, 1:]].mul(words[:, 1:]).sum(dim=1)
         last = tags.gather(1, words.sum(dim=1, keepdim=True) - 1)[:, 0]
         return self.start[tags[:, 0]] + own + steps + self.end[last]
 
     def log_partition(self, emissions: Tensor, words: Tensor) -> Tensor:
-        """Logarithm of the sum over all sequences of tags, shape `(batch_size,)`."""
+        """Logarithm of the summed exponential scores of all sequences of tags, shape `(batch_size,)`."""
         total = self.start + emissions[:, 0]
         for word in range(1, emissions.shape[1]):
             following = torch.logsumexp(total[:, :, None] + self.transitions, dim=1) + emissions[:, word]
@@ -49,7 +44,10 @@ class LinearChainCrf(nn.Module):
     @torch.no_grad()
     def decode(self, emissions: Tensor) -> tuple[list[int], float]:
         """
-        The best tags of one sentence, shape `(num_words, num_tags)`, and the probability of this sequence.
+        The most probable tags of one sentence, and their probability.
+
+        Args:
+            emissions: shape `(num_words, num_tags)`.
         """
         best, back = self.start + emissions[0], []
         for word in range(1, len(emissions)):

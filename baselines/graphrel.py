@@ -1,9 +1,9 @@
 """
-GraphRel: graph convolutions over a graph of the words and over the relations found so far (Fu et al., ACL 2019).
+GraphRel: graph convolutions over a graph of the words, then over the predicted relations (Fu et al., ACL 2019).
 
-The first phase reads the words with a BiGRU and convolutions over a graph of neighbours, and predicts tags and the
-relation of every pair of words. The second turns these relations into weighted graphs over all words, adds convolutions
-over them, and predicts both again.
+The first phase encodes the words with a BiGRU and convolutions over a graph of neighbours, and predicts tags and the
+relation of every pair of words. The second phase turns these relations into weighted graphs over all words, adds
+convolutions over them, and predicts both again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .tags import bioes_tags, read_bioes
 
 INPUTS = ("encoder", "embeddings")
 ADJACENCIES = ("chain",)
+# Weights in the loss: of the relations against the tags, and of all classes against class 0.
 _RELATION_WEIGHT = 3.0
 _POSITIVE_WEIGHT = 2.0
 
@@ -37,12 +38,12 @@ class GraphRelConfig(JointExtractionConfig):
     """
     Configuration of [`GraphRelForJointExtraction`].
 
-    Args (beside those of [`JointExtractionConfig`]):
+    Args (in addition to those of [`JointExtractionConfig`]):
         phases: 1 or 2, the paper's GraphRel-1p and -2p.
-        inputs: what the BiGRU reads: the words of the `"encoder"`, or of its frozen word `"embeddings"`, which stand in
-            for the published system's word vectors.
-        adjacency: graph of the words. `"chain"`: each word and its neighbours; the published system has the dependency
-            tree of a parser.
+        inputs: input of the BiGRU: the output of the `"encoder"`, or its frozen token `"embeddings"`, which take the
+            place of the published system's word vectors.
+        adjacency: graph of the words. `"chain"`: each word and its neighbours; the published system uses a dependency
+            tree.
         gru_size, gcn_size: sizes of one direction.
         gru_layers, gcn_layers: number of layers.
     """
@@ -69,7 +70,7 @@ class GraphRelConfig(JointExtractionConfig):
         self.gru_layers = gru_layers
         self.gcn_layers = gcn_layers
         kwargs.setdefault("dropout", 0.5)
-        # A pair of entities has the relation of the most votes, whatever its share.
+        # A pair of entities gets the relation with the most votes, however few these are.
         kwargs.setdefault("relation_threshold", 0.0)
         super().__init__(*args, **kwargs)
 
@@ -89,7 +90,7 @@ class GraphRelCollator(TrainingCollator):
         """
         Returns:
             `tags`, shape `(batch_size, num_words)`; `relation_labels`, shape `(batch_size, num_words, num_words)`, 0
-            for none. A pair of words has one relation, the last one of its entities.
+            for none. A pair of words has one relation, the last one that applies.
         """
         size, longest = len(sentences), max(len(sentence.word_tokens) for sentence in sentences)
         tags = torch.zeros(size, longest, dtype=torch.long)
@@ -118,11 +119,12 @@ class GraphRelOutput(ModelOutput):
     Output of [`GraphRelForJointExtraction`].
 
     Attributes:
-        loss: sum over the phases of the tags' loss and three times the relations', when labels are given.
-        entity_loss: mean cross-entropy of the tags, those of entities with weight 2, summed over phases.
-        relation_loss: three times the same of the pairs of words.
-        tag_logits: of the last phase, shape `(batch_size, num_words, num_tags)`.
-        relation_logits: of the last phase, shape `(batch_size, num_words, num_words, num_relation_types + 1)`.
+        loss: `entity_loss` + `relation_loss`, if labels are given.
+        entity_loss: mean cross-entropy of the tags, with weight 2 for tags of entities, summed over the phases.
+        relation_loss: three times the mean cross-entropy of the relations of all pairs of words, with weight 2 for
+            relations other than "none", summed over the phases.
+        tag_logits: logits of the last phase, shape `(batch_size, num_words, num_tags)`.
+        relation_logits: logits of the last phase, shape `(batch_size, num_words, num_words, num_relation_types + 1)`.
     """
 
     loss: Tensor | None = None
@@ -163,7 +165,7 @@ class GraphRelForJointExtraction(JointExtractionModel):
         self.post_init()
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """The encoder, where only its embeddings are read."""
+        """The encoder, if only its embeddings are used."""
         return list(self.encoder.parameters()) if self.config.inputs == "embeddings" else []
 
     def forward(
@@ -199,22 +201,22 @@ class GraphRelForJointExtraction(JointExtractionModel):
         return GraphRelOutput(entity_loss + relation_loss, entity_loss, relation_loss, tag_logits, relation_logits)
 
     def run(self, gru: nn.GRU, states: Tensor, num_words: Tensor) -> Tensor:
-        """A recurrence over the words, without padding."""
+        """The outputs of a GRU over the words, without padding."""
         packed = pack_padded_sequence(states, num_words.cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=states.shape[1])[0]
 
     def convolve(self, states: Tensor, cells: Tensor) -> Tensor:
-        """Convolutions over the graph of the words, both directions side by side: ReLU(A·(xW + b))."""
+        """Convolutions ReLU(A·(xW + b)) over the graph of the words, with both directions concatenated."""
         following = torch.eye(states.shape[1], dtype=states.dtype, device=states.device)
         following = following + following.roll(1, dims=1).triu(1)
-        ahead, back = (_rows_divided(graph * cells) for graph in (following, following.T))
+        ahead, back = (_normalised_rows(graph * cells) for graph in (following, following.T))
         for forward, backward in zip(self.forward_convolutions, self.backward_convolutions, strict=True):
             sides = [torch.relu(ahead @ forward(states)), torch.relu(back @ backward(states))]
             states = self.dropout(torch.cat(sides, dim=-1))
         return states
 
     def with_relations(self, states: Tensor, relation_logits: Tensor, cells: Tensor) -> Tensor:
-        """Words, and convolutions over the weighted graph of each relation, "none" being one of them, added up."""
+        """Word states plus the convolutions over the weighted graph of each relation, including "none"."""
         graphs = relation_logits.softmax(dim=-1) * cells[..., None]
         added = states
         for index, (forward, backward) in enumerate(zip(self.forward_relations, self.backward_relations, strict=True)):
@@ -227,7 +229,7 @@ class GraphRelForJointExtraction(JointExtractionModel):
         """Logits of the tags and of the relations of all pairs of words."""
         tag_logits = self.tagger(self.run(self.tag_gru, states, num_words))
         heads, tails = torch.relu(self.head_projection(states)), torch.relu(self.tail_projection(states))
-        # The classifier of [head; tail] is the sum of two, of which one has the bias.
+        # The classifier of [head; tail] is split into one for heads and one for tails, which is cheaper.
         of_head, of_tail = self.relation_classifier.weight.split(heads.shape[-1], dim=1)
         logits = (heads @ of_head.T)[:, :, None] + (tails @ of_tail.T)[:, None] + self.relation_classifier.bias
         return tag_logits, logits
@@ -260,7 +262,7 @@ class GraphRelForJointExtraction(JointExtractionModel):
 def vote(
     entities: list[dict[str, Any]], relations: Tensor, config: JointExtractionConfig, threshold: float
 ) -> list[dict[str, Any]]:
-    """The relation of most of the pairs of words of each pair of entities; its share is its score."""
+    """The most frequent relation between the words of each pair of entities; its score is its share of word pairs."""
     found = []
     for (head, first), (tail, second) in itertools.permutations(enumerate(entities), 2):
         cells = relations[first["start"] : first["end"], second["start"] : second["end"]].flatten().tolist()
@@ -277,14 +279,14 @@ def vote(
 
 
 def _weighted(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy; what is not class 0 counts twice."""
+    """Mean cross-entropy in which all classes except 0 have weight 2."""
     weights = torch.full((logits.shape[-1],), _POSITIVE_WEIGHT, device=logits.device)
     weights[0] = 1.0
     return nn.functional.cross_entropy(logits.float(), labels, weight=weights)
 
 
-def _rows_divided(graph: Tensor) -> Tensor:
-    """Every row divided by its sum; rows of padding are zeros."""
+def _normalised_rows(graph: Tensor) -> Tensor:
+    """Each row divided by its sum; rows of padding are zeros."""
     return graph / graph.sum(dim=-1, keepdim=True).clamp(min=1.0)
 
 

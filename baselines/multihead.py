@@ -1,8 +1,8 @@
 """
-Multi-head selection: BIO tags by a CRF, then for every pair of words which relations hold (Bekoulis et al., 2018).
+Multi-head selection: BIO tags from a CRF, then the relations of every pair of words (Bekoulis et al., 2018).
 
-Relations stand between the last words of head and tail. A word is its state and the embedding of its tag, the gold one
-in training.
+Relations are predicted between the last words of head and tail. A word is represented by its state and the embedding of
+its tag (in training, its gold tag).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MultiHeadConfig(JointExtractionConfig):
     """
     Configuration of [`MultiHeadForJointExtraction`].
 
-    Args (beside those of [`JointExtractionConfig`]):
+    Args (in addition to those of [`JointExtractionConfig`]):
         lstm_layers: layers of the BiLSTM over the words; 0: none.
         tag_embedding_size: size of the tags' embeddings.
         relation_size: hidden size of the relations' scorer.
@@ -58,14 +58,13 @@ class MultiHeadConfig(JointExtractionConfig):
 
 
 class MultiHeadCollator(TrainingCollator):
-    """Tags of the words, and cells of the table of last words."""
+    """Tags of the words, and relations between the last words of entities."""
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
-            `tags`, shape `(batch_size, num_words)`: 0 outside, 2i + 1 and 2i + 2 where an entity of type i begins and
-            goes on; `relation_labels`, shape `(batch_size, num_words, num_words, num_relation_types)`. Of entities that
-            share words the first is tagged.
+            `tags`, BIO tags, shape `(batch_size, num_words)`; `relation_labels`, shape `(batch_size, num_words,
+            num_words, num_relation_types)`. Of entities that share words, only the first is tagged.
         """
         size, longest = len(sentences), max(len(sentence.word_tokens) for sentence in sentences)
         tags = torch.zeros(size, longest, dtype=torch.long)
@@ -96,9 +95,10 @@ class MultiHeadOutput(ModelOutput):
     Output of [`MultiHeadForJointExtraction`].
 
     Attributes:
-        loss: `entity_loss` + `relation_loss`, when labels are given.
+        loss: `entity_loss` + `relation_loss`, if labels are given.
         entity_loss: mean negative log-likelihood of the sentences' tags.
-        relation_loss: binary cross-entropy of the cells, summed over a sentence and averaged over sentences.
+        relation_loss: binary cross-entropy of all pairs of words and relations, summed per sentence and averaged over
+            sentences.
         tag_logits: emissions of the CRF, shape `(batch_size, num_words, num_tags)`.
         relation_logits: shape `(batch_size, num_words, num_words, num_relation_types)`.
     """
@@ -132,7 +132,7 @@ class MultiHeadForJointExtraction(JointExtractionModel):
         self.tag_embedding = nn.Embedding(num_tags, config.tag_embedding_size)
         word_size = size + config.tag_embedding_size
         self.head_projection = nn.Linear(word_size, config.relation_size)
-        # The projection of both words is the sum of two, of which one has the bias.
+        # The projection of both words is split into one for heads and one for tails; one bias suffices.
         self.tail_projection = nn.Linear(word_size, config.relation_size, bias=False)
         self.relation_scorer = nn.Linear(config.relation_size, len(config.relation_types), bias=False)
         self.post_init()
@@ -154,9 +154,7 @@ class MultiHeadForJointExtraction(JointExtractionModel):
         relation_labels: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> MultiHeadOutput:
-        """
-        The arguments are those of `encode_sentences` and of [`MultiHeadCollator`]; without tags there are no relations.
-        """
+        """The arguments are those of `encode_sentences` and of [`MultiHeadCollator`]; relations need gold tags."""
         states = self.states(input_ids, attention_mask, word_token_start, word_token_end, num_words)
         tag_logits = self.tagger(states)
         if tags is None or relation_labels is None:
@@ -180,7 +178,7 @@ class MultiHeadForJointExtraction(JointExtractionModel):
         word_token_end: Tensor,
         num_words: Tensor,
     ) -> Tensor:
-        """Words after the BiLSTM, shape `(batch_size, num_words, hidden_size)`."""
+        """Word states after the BiLSTM, shape `(batch_size, num_words, hidden_size)`."""
         states = self.dropout(self.encode_words(input_ids, attention_mask, word_token_start, word_token_end))
         if self.lstm is None:
             return states
@@ -189,7 +187,7 @@ class MultiHeadForJointExtraction(JointExtractionModel):
         return self.dropout(output)
 
     def with_tags(self, states: Tensor, tags: Tensor) -> Tensor:
-        """Words with the embeddings of their tags beside their states."""
+        """Word states concatenated with the embeddings of their tags."""
         return torch.cat([states, self.tag_embedding(tags)], dim=-1)
 
     def relation_logits(self, heads: Tensor, tails: Tensor) -> Tensor:
@@ -236,10 +234,10 @@ def related(
     entities: list[dict[str, Any]], scores: Tensor, config: JointExtractionConfig, threshold: float
 ) -> list[dict[str, Any]]:
     """
-    The relations between entities that reach the threshold.
+    The relations between entities whose scores reach the threshold.
 
     Args:
-        scores: of heads, tails and relations, shape `(num_entities, num_entities, num_relation_types)`.
+        scores: scores by head, tail and relation, shape `(num_entities, num_entities, num_relation_types)`.
     """
     relations = []
     for head, tail, relation in (scores >= threshold).nonzero().tolist():

@@ -1,9 +1,9 @@
 """
-OneRel: one classifier of every pair of words for every relation (Shang et al., AAAI 2022).
+OneRel: one classifier for every pair of words and every relation (Shang et al., AAAI 2022).
 
-The cell of words i and j is tagged HB-TB where a head begins at i and its tail at j, HB-TE where the head begins and
-the tail ends, HE-TE where both end. A triple takes three cells; where the head or the tail is a single word, cells fall
-together, and the last of the three tags stays.
+The cell of words i and j is tagged HB-TB if a head begins at i and its tail at j, HB-TE if the head begins and the tail
+ends there, HE-TE if both end. A triple has three cells; if the head or the tail is a single word, cells coincide, and
+the last of the three tags is kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .triples import Triple, TriplesConfig, found_triples
 
 
 NONE, BEGIN_BEGIN, BEGIN_END, END_END = range(4)
-"""Tags of a cell: where head and tail begin or end."""
+"""Tags of a cell: whether head and tail begin or end there."""
 
-# Rows of the table of words that are scored at once in extraction.
+# Rows of the table of words that are scored at once in extraction, to bound memory.
 _ROWS = 64
 
 
@@ -34,7 +34,7 @@ class OneRelConfig(TriplesConfig):
     """
     Configuration of [`OneRelForJointExtraction`].
 
-    Args (beside those of [`TriplesConfig`]):
+    Args (in addition to those of [`TriplesConfig`]):
         pair_dropout: dropout on the features of a pair of words.
     """
 
@@ -42,13 +42,13 @@ class OneRelConfig(TriplesConfig):
 
     def __init__(self, *args: Any, pair_dropout: float = 0.1, **kwargs: Any) -> None:
         self.pair_dropout = pair_dropout
-        # A cell has the tag of the highest score, whatever that is.
+        # A cell gets the tag with the highest score, however low.
         kwargs.setdefault("relation_threshold", 0.0)
         super().__init__(*args, **kwargs)
 
 
 def tag_table(triples: Sequence[tuple[tuple[int, int], int, tuple[int, int]]], size: int, relations: int) -> Tensor:
-    """Tags of `(head, relation, tail)`, shape `(size, size, relations)`; of tags in one cell the last written stays."""
+    """Tags for triples `(head, relation, tail)`, shape `(size, size, relations)`; later tags overwrite earlier ones."""
     table = torch.zeros(size, size, relations, dtype=torch.long)
     for tag, head_side, tail_side in ((BEGIN_BEGIN, 0, 0), (BEGIN_END, 0, 1), (END_END, 1, 1)):
         for head, relation, tail in triples:
@@ -58,15 +58,15 @@ def tag_table(triples: Sequence[tuple[tuple[int, int], int, tuple[int, int]]], s
 
 def read_table(tags: Tensor, scores: Tensor) -> list[Triple]:
     """
-    The triples of a table.
+    Decode a table into triples.
 
-    From HB-TB on, the next cell of the row that is HB-TE ends the tail, and down its column the first HE-TE ends the
-    head; where HE-TE comes first in the row, the head is one word. HB-TE without HB-TB is a tail of one word. HE-TE
-    that ends nothing is a pair of single words.
+    From an HB-TB, the next HB-TE in its row ends the tail, and the first HE-TE down that column ends the head; if HE-TE
+    comes first in the row, the head is one word. An HB-TE without an HB-TB has a tail of one word. An unused HE-TE has
+    a head and a tail of one word.
 
     Args:
         tags: shape `(num_words, num_words, num_relation_types)`.
-        scores: of the tags, same shape.
+        scores: scores of the tags, same shape.
     """
     triples: list[Triple] = []
     for relation in range(tags.shape[-1]):
@@ -135,7 +135,7 @@ class OneRelOutput(ModelOutput):
     Output of [`OneRelForJointExtraction`].
 
     Attributes:
-        loss: mean cross-entropy over the cells of all pairs of words and relations, when tags are given.
+        loss: mean cross-entropy over all pairs of words and relations, if tags are given.
         logits: shape `(batch_size, num_words, num_words, num_relation_types, 4)`.
     """
 
@@ -156,7 +156,7 @@ class OneRelForJointExtraction(JointExtractionModel):
         self.encoder = new_encoder(config)
         self.dropout = nn.Dropout(config.dropout)
         self.head_projection = nn.Linear(size, 3 * size)
-        # The projection of [h_i; h_j] is the sum of two, of which one has the bias.
+        # The projection of [h_i; h_j] is split into one for heads and one for tails; one bias suffices.
         self.tail_projection = nn.Linear(size, 3 * size, bias=False)
         self.pair_dropout = nn.Dropout(config.pair_dropout)
         self.tagger = nn.Linear(3 * size, 4 * len(config.relation_types))
@@ -184,10 +184,11 @@ class OneRelForJointExtraction(JointExtractionModel):
 
     def table(self, heads: Tensor, tails: Tensor) -> Tensor:
         """
-        Logits of pairs of words, e = ReLU(dropout(W[h_i; h_j] + b)) and then V.
+        Logits of pairs of words: V · ReLU(dropout(W[h_i; h_j] + b)).
 
         Args:
-            heads, tails: shapes `(batch_size, num_heads, hidden_size)`, `(batch_size, num_tails, hidden_size)`.
+            heads, tails: word states, shapes `(batch_size, num_heads, hidden_size)` and `(batch_size, num_tails,
+                hidden_size)`.
 
         Returns:
             Shape `(batch_size, num_heads, num_tails, num_relation_types, 4)`.

@@ -1,9 +1,9 @@
 """
-SPN4RE: a set of queries, each of which predicts one triple or none (Sui et al., 2020).
+SPN4RE: a set of learned queries, each of which predicts one triple or none (Sui et al., 2020).
 
-A decoder without order lets learned queries look at each other and at the words. Of each query a classifier tells the
-relation, and four pointers the first and last words of head and tail. In training, queries and gold triples are matched
-so that the cost is least.
+A non-autoregressive decoder lets the queries attend to each other and to the words. For each query, a classifier
+predicts the relation, and four pointers the first and last words of head and tail. In training, queries are assigned to
+gold triples at minimum cost.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Spn4ReConfig(TriplesConfig):
     """
     Configuration of [`Spn4ReForJointExtraction`].
 
-    Args (beside those of [`TriplesConfig`]):
-        num_queries: triples that a sentence can have at most.
-        decoder_layers: layers of the decoder.
-        decoder_heads: attention heads of the decoder.
-        no_relation_weight: weight of "no relation" in the loss of the relations.
-        freeze_embeddings: whether the encoder's word embeddings stay as they are.
+    Args (in addition to those of [`TriplesConfig`]):
+        num_queries: maximum number of triples per sentence.
+        decoder_layers: number of layers in the decoder.
+        decoder_heads: number of attention heads in the decoder.
+        no_relation_weight: weight of "no relation" in the relation loss.
+        freeze_embeddings: whether the encoder's token embeddings are frozen.
     """
 
     model_type = "spn4re"
@@ -58,7 +58,7 @@ class Spn4ReConfig(TriplesConfig):
         self.decoder_heads = decoder_heads
         self.no_relation_weight = no_relation_weight
         self.freeze_embeddings = freeze_embeddings
-        # A query has the relation of the highest score, whatever that is.
+        # A query gets the relation with the highest score, however low.
         kwargs.setdefault("relation_threshold", 0.0)
         super().__init__(*args, **kwargs)
 
@@ -70,15 +70,15 @@ class Spn4ReConfig(TriplesConfig):
 
 
 class Spn4ReCollator(TrainingCollator):
-    """The triples of all sentences in one list."""
+    """The triples of all sentences in one tensor."""
 
     config: Spn4ReConfig
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
-            `triples`, shape `(num_triples, 6)`: sentence, relation, first and last words of head and tail. Of a
-            sentence with more triples than queries the last ones are left out.
+            `triples`, shape `(num_triples, 6)`: sentence, relation, first and last words of head and tail. If a
+            sentence has more triples than queries, the last ones are left out.
         """
         rows = []
         for index, sentence in enumerate(sentences):
@@ -104,10 +104,10 @@ class Spn4ReOutput(ModelOutput):
     Output of [`Spn4ReForJointExtraction`].
 
     Attributes:
-        loss: `relation_loss` + `pointer_loss`, when triples are given.
+        loss: `relation_loss` + `pointer_loss`, if triples are given.
         relation_loss: mean cross-entropy of the relation over all queries.
-        pointer_loss: twice the mean cross-entropy of both pointers to the head, and the same for the tail, over the
-            matched queries.
+        pointer_loss: twice the mean cross-entropy of the two head pointers plus twice that of the two tail pointers,
+            over the matched queries.
         relation_logits: shape `(batch_size, num_queries, num_relation_types + 1)`; the last class is "none".
         pointer_logits: shape `(batch_size, num_queries, 4, num_words)`.
     """
@@ -153,7 +153,7 @@ class Spn4ReForJointExtraction(JointExtractionModel):
             init.zeros_(module.bias)
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """The encoder's word embeddings, where they stay as they are."""
+        """The encoder's token embeddings, if the configuration freezes them."""
         return list(self.get_input_embeddings().parameters()) if self.config.freeze_embeddings else []
 
     def forward(
@@ -202,10 +202,10 @@ class Spn4ReForJointExtraction(JointExtractionModel):
     @torch.no_grad()
     def match(self, relation_logits: Tensor, pointer_logits: Tensor, triples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
-        The cheapest pairs of queries and gold triples.
+        Assign queries to gold triples at minimum cost.
 
         Returns:
-            Sentence and query of each pair, and the index of its triple, each of shape `(num_triples,)`.
+            Sentence, query and index of the triple of each pair, each of shape `(num_triples,)`.
         """
         from scipy.optimize import linear_sum_assignment
 
@@ -242,21 +242,22 @@ class Spn4ReForJointExtraction(JointExtractionModel):
                 ends = pointers[index, query, :, :length].cpu()
                 head, head_score = best_range(ends[0], ends[1], self.config.max_span_width)
                 tail, tail_score = best_range(ends[2], ends[3], self.config.max_span_width)
-                sure = min(float(score[index, query]), head_score, tail_score)
-                triples.append(Triple(head, int(relation[index, query]), tail, sure))
+                triple_score = min(float(score[index, query]), head_score, tail_score)
+                triples.append(Triple(head, int(relation[index, query]), tail, triple_score))
             found.append(found_triples(triples, self.config, relation_threshold))
         return found
 
 
 def best_range(starts: Tensor, ends: Tensor, max_width: int) -> tuple[tuple[int, int], float]:
     """
-    The range of at most `max_width` words with the highest product of both scores.
+    The range of at most `max_width` words with the highest product of its start and end scores.
 
     Args:
-        starts, ends: scores of first and last words, shape `(num_words,)`.
+        starts, ends: scores of the first and the last word, shape `(num_words,)`.
+        max_width: maximum width of the range, in words.
 
     Returns:
-        The range, and the square root of its product.
+        The range, and the square root of the product.
     """
     products = starts[:, None] * ends[None]
     allowed = torch.ones_like(products, dtype=torch.bool).triu().tril(max_width - 1)

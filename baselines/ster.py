@@ -1,9 +1,9 @@
 """
-STER: a SpERT that learns from two teachers, which are told more than the sentence (Zhao et al., 2023).
+STER: a SpERT model that learns from two teachers with privileged information (Zhao et al., 2023).
 
-One teacher reads the gold entities behind the sentence, the other a token for each gold relation. Both are SpERT
-models, and are trained first. The student reads the sentence alone; beside its own loss, its features are drawn to the
-teachers' features of the same span or pair, and away from those of other sentences.
+One teacher reads the gold entities after the sentence, the other a token for each gold relation. Both are SpERT models
+and are trained first. The student reads only the sentence; in addition to its own loss, a contrastive loss draws its
+features towards the teachers' features of the same span or pair, and away from those of other sentences.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from modeling_iser.modeling_iser import IserOutput
 
 PRIVILEGES = ("none", "entities", "relations")
 TEACHERS = {"entity_teacher": "entities", "relation_teacher": "relations"}
-"""The student's teachers, and what each of them is told."""
-# Both as in the authors' code: samples of a sentence, and terms (two kinds of features, two teachers).
+"""The student's teachers, and the privileged information of each."""
+# Constants of the authors' code: samples per sentence, and loss terms (two kinds of features, two teachers).
 _SAMPLES = 200
 _TERMS = 4
 
@@ -34,9 +34,9 @@ class SterConfig(IserConfig):
     """
     Configuration of [`SterForJointExtraction`].
 
-    Args (beside those of [`IserConfig`], whose defaults are SpERT's here):
-        privileged: what the model reads behind a training sentence: `"none"` (the student), `"entities"` or
-            `"relations"` (its teachers).
+    Args (in addition to those of [`IserConfig`], with SpERT's values as defaults):
+        privileged: gold labels that the model reads after a training sentence: `"none"` (the student), `"entities"` or
+            `"relations"` (the teachers).
     """
 
     model_type = "ster"
@@ -51,16 +51,16 @@ class SterConfig(IserConfig):
 
 
 class SterCollator(IserCollator):
-    """SpERT's batches; a teacher's sentences go on with what it is told, a student's come with the teachers' inputs."""
+    """SpERT's batches, with privileged inputs in place of a teacher's and in addition to the student's."""
 
     config: SterConfig
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
         """
         Returns:
-            Those of [`IserCollator`]. A teacher's `input_ids` and `attention_mask` take the place of the sentences'; a
-            student gets each teacher's under its name, `entity_teacher_input_ids` and so on, shape
-            `(batch_size, num_tokens of the teacher)`.
+            The labels of [`IserCollator`]. For a teacher, also its `input_ids` and `attention_mask`, which replace
+            those of the sentences; for the student, those of each teacher under its name, `entity_teacher_input_ids`
+            and so on, shape `(batch_size, num_tokens of the teacher)`.
         """
         labels = super().labels(sentences)
         if self.config.privileged != "none":
@@ -72,22 +72,22 @@ class SterCollator(IserCollator):
 
     def privileged_inputs(self, sentences: Sequence[Sentence], privileged: str) -> dict[str, Tensor]:
         """
-        Sentences with the tokens of all gold entities, or a reserved token for each gold relation, before the final
-        special token; as many of them as the encoder has positions for. The words stay where they are.
+        Encoder inputs of sentences followed by the tokens of all gold entities, or by a reserved token for each gold
+        relation, as far as the encoder has positions for them. The positions of the words do not change.
         """
-        most = max_sentence_tokens(self.tokenizer, self.config)
+        max_tokens = max_sentence_tokens(self.tokenizer, self.config)
         extended = []
         for sentence in sentences:
             if privileged == "entities":
                 words = (word for span in sorted(sentence.entities) for word in sentence.word_tokens[slice(*span)])
-                told = [token for word in words for token in word]
+                extra = [token for word in words for token in word]
             else:
                 first = self.config.encoder_config.vocab_size
-                told = [
+                extra = [
                     first + label for pair in sorted(sentence.relations) for label in sorted(sentence.relations[pair])
                 ]
-            room = most - sum(map(len, sentence.word_tokens))
-            extended.append([*sentence.word_tokens, told[: max(0, room)]])
+            room = max_tokens - sum(map(len, sentence.word_tokens))
+            extended.append([*sentence.word_tokens, extra[: max(0, room)]])
         encoded = encode_sentences(extended, self.tokenizer)
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
@@ -95,10 +95,10 @@ class SterCollator(IserCollator):
 @dataclass
 class SterOutput(IserOutput):
     """
-    Output of [`SterForJointExtraction`]: that of ISER, and
+    Output of [`SterForJointExtraction`]: that of ISER, with the contrastive loss.
 
     Attributes:
-        contrastive_loss: sum of [`contrastive_loss`] over both kinds of features and both teachers; a part of `loss`.
+        contrastive_loss: sum of [`contrastive_loss`] over both kinds of features and both teachers, included in `loss`;
             `None` without teachers or labels.
     """
 
@@ -106,7 +106,7 @@ class SterOutput(IserOutput):
 
 
 class SterForJointExtraction(IserForJointExtraction):
-    """The student, or one of its teachers, on any encoder. For extraction each of them is a SpERT."""
+    """The student, or one of its teachers, on any encoder. All of them extract as SpERT does."""
 
     config: SterConfig
     config_class = SterConfig
@@ -114,7 +114,7 @@ class SterForJointExtraction(IserForJointExtraction):
 
     def __init__(self, config: SterConfig) -> None:
         super().__init__(config)
-        # A dictionary is no submodule: the teachers are neither trained nor saved with the student.
+        # In a plain dictionary, the teachers are no submodules, and are neither trained nor saved with the student.
         self.teachers: dict[str, JointExtractionModel] = {}
         self._reserve_tokens()
 
@@ -123,7 +123,7 @@ class SterForJointExtraction(IserForJointExtraction):
         self._reserve_tokens()
 
     def _reserve_tokens(self) -> None:
-        """Behind the vocabulary, an embedding of each relation type for the teacher that reads them."""
+        """Append an embedding for each relation type to the vocabulary of the teacher that reads relations."""
         if self.config.privileged != "relations":
             return
         old: Any = self.get_input_embeddings()
@@ -148,10 +148,12 @@ class SterForJointExtraction(IserForJointExtraction):
         relation_teacher_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> SterOutput:
-        """The arguments are those of [`IserForJointExtraction`], by name where there are teachers, and of
-        [`SterCollator`]."""
+        """
+        The arguments are those of [`IserForJointExtraction`] and of [`SterCollator`]. With teachers, the former must be
+        passed by name.
+        """
         output = SterOutput(**super().forward(*args, **kwargs))
-        told = {
+        teacher_inputs = {
             "entity_teacher": (entity_teacher_input_ids, entity_teacher_attention_mask),
             "relation_teacher": (relation_teacher_input_ids, relation_teacher_attention_mask),
         }
@@ -162,7 +164,7 @@ class SterForJointExtraction(IserForJointExtraction):
         samples = {"entity_features": sentence, "relation_features": sentence[output.pair_head]}
         losses = []
         for name, teacher in self.teachers.items():
-            input_ids, attention_mask = told[name]
+            input_ids, attention_mask = teacher_inputs[name]
             with torch.no_grad():
                 privileged = {**kwargs, "input_ids": input_ids, "attention_mask": attention_mask}
                 taught = teacher.to(self.device)(**privileged)
@@ -177,14 +179,17 @@ class SterForJointExtraction(IserForJointExtraction):
 
 def contrastive_loss(student: Tensor, teacher: Tensor, sentence: Tensor, num_sentences: int) -> Tensor:
     """
-    Of each sample the distance g(x, y) = 1 − cos(x, y) to the teacher's features of it, and (2 − (g′ − g)) / 2 with g′
-    the distance to the teacher's features of the sample of the same number in another sentence, as the mean over the
-    other sentences that have one; their sum over all samples, divided by batch · 200 · (batch − 1) · 4.
+    Contrastive loss between the student's and a teacher's features.
+
+    With g(x, y) = 1 − cos(x, y), each sample contributes its distance g to the teacher's features of the same sample,
+    plus (2 − (g′ − g)) / 2, where g′ is the distance to the teacher's features of the sample with the same number in
+    another sentence, averaged over the other sentences that have one. The sum over all samples is divided by
+    batch · 200 · (batch − 1) · 4.
 
     Args:
         student, teacher: features, shape `(num_samples, size)`.
-        sentence: the sentence of each sample in ascending order, shape `(num_samples,)`.
-        num_sentences: of the batch; the loss of a single one is 0.
+        sentence: index of the sentence of each sample, ascending, shape `(num_samples,)`.
+        num_sentences: number of sentences in the batch; the loss of a single sentence is 0.
     """
     if num_sentences < 2 or not len(sentence):
         return student.new_zeros(())

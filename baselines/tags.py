@@ -1,4 +1,4 @@
-"""Tags of words that mark entities: BIO and BIOES, 0 being outside."""
+"""BIO and BIOES tags that mark entities; tag 0 is "outside"."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 
 BEGIN, INSIDE, END, SINGLE = range(4)
-"""BIOES tags of an entity of type i are 4i + 1 + these; BIO tags 2i + 1 where it begins and 2i + 2 where it goes on."""
+"""Parts of BIOES tags: type i has the tags 4i + 1 + part. Its BIO tags are 2i + 1 (begin) and 2i + 2 (inside)."""
 
 
 def bio_tags(width: int, kind: int) -> list[int]:
-    """Tags of the words of an entity of type `kind`."""
+    """BIO tags of the `width` words of an entity of type `kind`."""
     return [2 * kind + 1, *[2 * kind + 2] * (width - 1)]
 
 
 def read_bio(tags: Sequence[int]) -> list[tuple[int, int, int]]:
     """
-    First word, the word after the last and type of the entities of a sequence of BIO tags. A tag inside an entity that
-    does not go on with the type before it begins one.
+    First word, word after the last, and type of the entities in a sequence of BIO tags. An "inside" tag that does not
+    continue an entity of its type begins a new one.
     """
     found: list[tuple[int, int, int]] = []
     for word, tag in enumerate(tags):
@@ -32,13 +32,13 @@ def read_bio(tags: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def bioes_tags(width: int, kind: int) -> list[int]:
-    """Tags of the words of an entity of type `kind`."""
+    """BIOES tags of the `width` words of an entity of type `kind`."""
     parts = [SINGLE] if width == 1 else [BEGIN, *[INSIDE] * (width - 2), END]
     return [4 * kind + 1 + part for part in parts]
 
 
 def read_bioes(tags: Sequence[int]) -> list[tuple[int, int, int]]:
-    """First word, the word after the last and type of the entities whose tags are complete and of one type."""
+    """First word, word after the last, and type of the entities whose BIOES tags are complete and of one type."""
     found, start = [], None
     for word, tag in enumerate(tags):
         kind, part = divmod(tag - 1, 4)

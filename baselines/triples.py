@@ -1,4 +1,4 @@
-"""What systems share that find triples of unnamed entities: CasRel, OneRel and SPN4RE."""
+"""Code shared by the systems that extract triples whose entities have no types: CasRel, OneRel and SPN4RE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modeling_iser import JointExtractionConfig
 
 @dataclass(frozen=True)
 class Triple:
-    """A relation between two ranges of words, `(first word, word after the last)`."""
+    """A relation, by its index, between two ranges of words, `(first word, word after the last)`."""
 
     head: tuple[int, int]
     relation: int
@@ -21,18 +21,18 @@ class Triple:
 
 class TriplesConfig(JointExtractionConfig):
     """
-    Configuration of a system that finds triples alone.
+    Configuration of a system that extracts only triples.
 
-    Args (beside those of [`JointExtractionConfig`]):
-        end_types: for each relation the types of its head and tail, which the system does not tell; by default the
-            first entity type. Training takes the most frequent ones of its documents.
+    Args (in addition to those of [`JointExtractionConfig`]):
+        end_types: types of the head and the tail of each relation, which the system does not predict; default: the
+            first entity type. `train.py` sets the most frequent types in the training documents.
     """
 
     tasks = ("relation",)
 
     def __init__(self, *args: Any, end_types: dict[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
         self.end_types = {name: list(types) for name, types in (end_types or {}).items()}
-        # Entities of different triples may well share words, and nothing tells which is more probable.
+        # Entities of different triples may share words, and have no scores of their own to choose by.
         kwargs.setdefault("overlapping_entities", True)
         super().__init__(*args, **kwargs)
 
@@ -44,16 +44,19 @@ class TriplesConfig(JointExtractionConfig):
     def _validate(self) -> None:
         super()._validate()
         if not self.relation_types:
-            raise ValueError(f"{self.model_type} finds relations, and relation_types is empty.")
+            raise ValueError(f"{self.model_type} extracts relations, but relation_types is empty.")
         for relation, types in self.end_types.items():
             if relation not in self.relation_types or len(types) != 2 or not set(types) <= set(self.entity_types):
-                raise ValueError(f"end_types: {relation!r}: {types!r} is no relation with two entity types.")
+                raise ValueError(
+                    f"end_types: {relation!r}: {types!r} must be a relation type with the types of its head and tail, "
+                    "all known to the model."
+                )
 
 
 def found_triples(
     triples: Iterable[Triple], config: TriplesConfig, relation_threshold: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """Triples of a sentence as its entities and relations; of equal ones the best score counts."""
+    """The entities and relations of a sentence from its triples; of duplicates, the highest score is kept."""
     best: dict[tuple[tuple[int, int], int, tuple[int, int]], float] = {}
     for triple in triples:
         key = (triple.head, triple.relation, triple.tail)
@@ -69,7 +72,7 @@ def found_triples(
         name = config.relation_types[relation]
         head_type, tail_type = config.types_of_ends(name)
         ends = {"head": place[*head, head_type], "tail": place[*tail, tail_type]}
-        # A symmetric relation is found once, from the entity that begins first.
+        # A symmetric relation found in both directions is kept once, with the entity that begins first as head.
         if name in config.symmetric_relations and (tail, relation, head) in best and tail < head:
             continue
         if config.allows(head_type, name, tail_type):

@@ -1,9 +1,9 @@
 """
-W2NER: entities as relations between words (Li et al., AAAI 2022). It finds no relations between entities.
+W2NER: entities as relations between words (Li et al., AAAI 2022). It extracts only entities.
 
-The cell of two neighbouring words of an entity is tagged "next word", the cell of an entity's last and first word with
-its type. The table of pairs of words goes through a conditional layer norm, embeddings of distance and region, and
-dilated convolutions; a biaffine scorer of the words is added.
+The cell of two neighbouring words of an entity is tagged "next word", the cell of its last and first word with its
+type. The cells are represented by a conditional layer norm and embeddings of distance and region, and scored by dilated
+convolutions plus a biaffine classifier of the two words.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from modeling_iser.modeling_base_iser import new_encoder, pool_words
 
 
 NONE, NEXT_WORD = 0, 1
-"""Tags of a cell; tag 2 + i is an entity of type i, at its last and first word."""
+"""Tags of a cell; tag 2 + i at the last and first word of an entity of type i."""
+# Number of last encoder layers that are averaged, of distance buckets, and of regions (padding, upper, lower triangle).
 _LAYERS = 4
 _DISTANCES = 20
 _REGIONS = 3
@@ -34,12 +35,12 @@ class W2NerConfig(JointExtractionConfig):
     """
     Configuration of [`W2NerForJointExtraction`].
 
-    Args (beside those of [`JointExtractionConfig`]):
+    Args (in addition to those of [`JointExtractionConfig`]):
         lstm_size: hidden size of the BiLSTM, both directions together.
-        position_size: size of the embeddings of distance and region.
-        channels: channels of the convolutions.
-        biaffine_size: size of the words for the biaffine scorer.
-        grid_size: size of the table's cells for their scorer.
+        position_size: size of the distance and region embeddings.
+        channels: number of channels of the convolutions.
+        biaffine_size: size of the words' projections in the biaffine classifier.
+        grid_size: hidden size of the classifier after the convolutions.
     """
 
     model_type = "w2ner"
@@ -67,7 +68,7 @@ class W2NerConfig(JointExtractionConfig):
         super()._validate()
         self._check_counts("lstm_size", "position_size", "channels", "biaffine_size", "grid_size")
         if self.lstm_size % 2:
-            raise ValueError(f"lstm_size={self.lstm_size} is odd, and the BiLSTM has two directions.")
+            raise ValueError(f"lstm_size={self.lstm_size} is odd; the two directions of the BiLSTM need an even size.")
 
 
 class W2NerCollator(TrainingCollator):
@@ -91,7 +92,7 @@ class W2NerCollator(TrainingCollator):
 
 
 def tag_table(entities: dict[tuple[int, int], int], size: int) -> Tensor:
-    """Tags of entities, range → label from 1 on, shape `(size, size)`."""
+    """Tags for entities, given as range → label (1 is the first entity type), shape `(size, size)`."""
     table = torch.zeros(size, size, dtype=torch.long)
     for (start, end), label in entities.items():
         for word in range(start, end - 1):
@@ -102,10 +103,10 @@ def tag_table(entities: dict[tuple[int, int], int], size: int) -> Tensor:
 
 def read_table(tags: Tensor, scores: Tensor) -> list[tuple[int, int, int, float]]:
     """
-    First word, the word after the last, type and score of the entities of a table: those whose words are all linked.
+    First word, word after the last, type and score of the entities in a table: those whose words are all linked.
 
     Args:
-        tags, scores: shape `(num_words, num_words)`.
+        tags, scores: tags and their scores, shape `(num_words, num_words)`.
     """
     found = []
     for last, first in ((tags > NEXT_WORD) & torch.ones_like(tags, dtype=torch.bool).tril()).nonzero().tolist():
@@ -122,7 +123,7 @@ class W2NerOutput(ModelOutput):
     Output of [`W2NerForJointExtraction`].
 
     Attributes:
-        loss: mean cross-entropy over the cells of all pairs of words, when tags are given.
+        loss: mean cross-entropy over all pairs of words, if tags are given.
         logits: shape `(batch_size, num_words, num_words, num_entity_types + 2)`.
     """
 
@@ -189,13 +190,13 @@ class W2NerForJointExtraction(JointExtractionModel):
         return W2NerOutput(loss, logits)
 
     def biaffine_logits(self, states: Tensor) -> Tensor:
-        """[h_i; 1]ᵀ·U·[h_j; 1] of each class, shape `(batch_size, num_words, num_words, num_classes)`."""
+        """[h_i; 1]ᵀ·U·[h_j; 1] for each class, shape `(batch_size, num_words, num_words, num_classes)`."""
         head, tail = self.head(self.dropout(states)), self.tail(self.dropout(states))
         head, tail = (torch.cat([side, torch.ones_like(side[..., :1])], dim=-1) for side in (head, tail))
         return torch.einsum("bxi,oij,byj->bxyo", head, self.biaffine, tail)
 
     def grid_logits(self, states: Tensor, cells: Tensor) -> Tensor:
-        """Scores of the table of pairs of words, same shape."""
+        """Logits from the convolutions over the table of word pairs, same shape."""
         places = torch.arange(states.shape[1], device=states.device)
         distance = self.distance_embedding(distance_bucket(places[:, None] - places))
         region = self.region_embedding((torch.ones_like(cells).tril().long() + 1) * cells)
@@ -216,18 +217,18 @@ class W2NerForJointExtraction(JointExtractionModel):
         found = []
         for index, length in enumerate(batch["num_words"].tolist()):
             entities = [
-                {"start": start, "end": end, "type": self.config.entity_types[kind], "score": sure}
-                for start, end, kind, sure in read_table(
+                {"start": start, "end": end, "type": self.config.entity_types[kind], "score": entity_score}
+                for start, end, kind, entity_score in read_table(
                     tag[index, :length, :length].cpu(), score[index, :length, :length].cpu()
                 )
-                if sure >= entity_threshold
+                if entity_score >= entity_threshold
             ]
             found.append({"entities": entities, "relations": []})
         return found
 
 
 class ConditionalLayerNorm(nn.Module):
-    """Layer norm of one word whose gain and bias come from another word."""
+    """Layer norm of one word whose gain and bias are computed from another word."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -240,7 +241,7 @@ class ConditionalLayerNorm(nn.Module):
 
 
 class DilatedConvolutions(nn.Module):
-    """A 1×1 convolution, and 3×3 depth-wise ones at dilations 1, 2 and 3, each fed by the last."""
+    """A 1×1 convolution, then 3×3 depth-wise convolutions with dilations 1, 2 and 3, whose outputs are concatenated."""
 
     def __init__(self, size: int, channels: int, dropout: float) -> None:
         super().__init__()
@@ -255,7 +256,7 @@ class DilatedConvolutions(nn.Module):
         """
         Args:
             table: shape `(batch_size, num_words, num_words, size)`.
-            cells: what is no padding, shape `(batch_size, num_words, num_words)`.
+            cells: true except at padding, shape `(batch_size, num_words, num_words)`.
 
         Returns:
             Shape `(batch_size, num_words, num_words, 3 · channels)`; it does not depend on the padding.
@@ -269,9 +270,7 @@ class DilatedConvolutions(nn.Module):
 
 
 def distance_bucket(distance: Tensor) -> Tensor:
-    """
-    Signed powers of two: 0 → 19; 1, 2–3, 4–7, … → 1, 2, 3, …; their negatives → 10, 11, 12, …
-    """
+    """Bucket of a signed distance, by powers of two: 0 → 19; 1, 2–3, 4–7, … → 1, 2, 3, …; negatives → 10, 11, 12, …"""
     size = distance.abs().clamp(min=1)
     power = (torch.log2(size.float()) + 1e-4).floor().long().clamp(max=8)
     bucket = torch.where(distance > 0, power + 1, power + 10)

@@ -1,4 +1,4 @@
-"""One door for annotated corpora: any of the formats, any labels, the same documents."""
+"""Load an annotated corpus in any supported format, with any labels, as documents."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SUFFIXES = (".json", ".jsonl", ".bio", ".conll", ".iob", ".tsv", ".txt", ".tags
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a corpus, in the order in which a model has them."""
+    """The labels of a corpus, in the order that a model uses."""
 
     entity_types: tuple[str, ...] = ()
     relation_types: tuple[str, ...] = ()
     symmetric_relations: tuple[str, ...] = ()
-    """Relations that say the same in either direction; documents hold them once, from the entity that begins first."""
+    """Relations without a direction; documents hold each once, with the entity that begins first as its head."""
 
 
 class Corpus(DatasetDict):
@@ -53,35 +53,35 @@ def load_corpus(
     grow_entities: bool = False,
 ) -> Corpus:
     """
-    An annotated corpus as documents.
+    Load an annotated corpus as documents.
 
     Args:
-        source: a directory or a file. In a directory, files are splits by their names: `train`, `validation` (dev, val,
-            valid) and `test` where such a word is part of the name, else by the name itself; sub-directories likewise,
-            where the directory itself holds nothing. One file alone is `train`. Or a data set of `datasets`: the
-            object, what `save_to_disk` wrote, or Parquet; see `data_sets`.
-        format: one of `FORMATS`, whose modules show an example each; `None` looks at the content.
-        data_files: split name → file or files, in place of `source`.
-        on_error: `"raise"`, or `"skip"` to leave broken records out, count and list them.
-        symmetric_relations: relations that say the same in either direction; `None`: what a file `…types.json` beside
-            the data says.
-        columns: of a data set, our names → those of its columns.
-        grow_entities: entities whose characters begin or end within a word grow to whole words, and are counted and
-            listed; otherwise they are errors.
+        source: a directory, a file, or a data set of `datasets` (an object, a directory written by `save_to_disk`, or
+            Parquet files; see `data_sets`). In a directory, the name of each file or brat directory determines its
+            split: `train`, `validation` (also dev, val, valid) or `test` (also eval) if the name contains that word,
+            else a split with the name of the file. A directory without such files is searched for a subdirectory
+            `data`. A single file is `train`.
+        format: one of `FORMATS`, each of whose modules shows an example; `None` detects it from the content.
+        data_files: split name → file or files, instead of `source`.
+        on_error: `"raise"` stops at the first broken record; `"skip"` drops broken records and lists them in a warning.
+        symmetric_relations: relations without a direction; `None` takes them from a file `…types.json` beside the data.
+        columns: for a data set, our name → the name of its column.
+        grow_entities: extend entities that begin or end within a word to whole words and list them in a warning;
+            otherwise they are errors.
 
     Raises:
-        FileNotFoundError: where there is nothing to read.
-        ValueError: for a format that is not known, or cannot be told.
-        BrokenRecordError: for a broken record, with file, place and reason.
+        FileNotFoundError: if there is nothing to read.
+        ValueError: if the format is unknown or cannot be detected, or the arguments contradict each other.
+        BrokenRecordError: if a record is broken; the message gives file, place and reason.
     """
     if (source is None) == (data_files is None):
-        raise ValueError("Give either a directory or file, or data_files.")
+        raise ValueError("Give either source or data_files.")
     if isinstance(source, Dataset | DatasetDict) or (source is not None and is_data_set(Path(source))):
         if format is not None:
-            raise ValueError("A data set has no format; columns says what is where.")
+            raise ValueError("A data set has no format; name its columns with columns.")
         return _of_data_set(source, columns or {}, on_error, symmetric_relations or (), grow_entities)
     if columns is not None:
-        raise ValueError("columns is for data sets of `datasets`, not for files.")
+        raise ValueError("columns applies to data sets of `datasets`, not to files.")
     if data_files is not None:
         files = {split: _paths(paths) for split, paths in data_files.items()}
     else:
@@ -92,7 +92,7 @@ def load_corpus(
                 raise FileNotFoundError(f"There is no file {path}.")
     name = format or recognise(next(iter(files.values()))[0])
     if name not in FORMATS:
-        raise ValueError(f"format={name!r} is not known. Known: {', '.join(FORMATS)}.")
+        raise ValueError(f"Unknown format {name!r}. Choose from: {', '.join(FORMATS)}.")
     types = _read_types(next(iter(files.values()))[0])
     symmetric = types.symmetric_relations if symmetric_relations is None else tuple(symmetric_relations)
     parse = _parser(name, symmetric, grow_entities)
@@ -111,7 +111,7 @@ def find_splits(source: Path, format: str | None = None) -> dict[str, list[Path]
     Split name → files of a directory or file; see `load_corpus`.
 
     Raises:
-        FileNotFoundError: where there is nothing to read.
+        FileNotFoundError: if there is nothing to read.
     """
     if not source.exists():
         raise FileNotFoundError(f"There is no directory or file {source}.")
@@ -121,9 +121,7 @@ def find_splits(source: Path, format: str | None = None) -> dict[str, list[Path]
     if not found and (source / "data").is_dir():
         return find_splits(source / "data", format)
     if not found:
-        raise FileNotFoundError(
-            f"{source} holds no file that could be a corpus ({', '.join(_SUFFIXES)}, or brat's .ann and .txt)."
-        )
+        raise FileNotFoundError(f"{source} contains no corpus file ({', '.join(_SUFFIXES)}, or brat's .ann and .txt).")
     if len(found) == 1:
         return {_split_name(found[0].stem, alone=True): found}
     splits: dict[str, list[Path]] = {}
@@ -155,7 +153,7 @@ def _split_name(stem: str, alone: bool = False) -> str:
 
 
 def _parser(name: str, symmetric: Sequence[str], grow_entities: bool) -> Any:
-    """A reader that puts symmetric relations into their canonical order, and lets entities grow where it may."""
+    """A reader that also normalises symmetric relations and, if allowed, extends entities to whole words."""
     read = FORMATS[name].read
 
     @functools.wraps(read)
@@ -171,7 +169,7 @@ def _parser(name: str, symmetric: Sequence[str], grow_entities: bool) -> Any:
 def _report_grown(source: str, grown: Sequence[str]) -> None:
     if grown:
         listed = "\n".join(f"  {entity}" for entity in grown)
-        logger.warning("%s: %d entities grew to whole words:\n%s", source, len(grown), listed)
+        logger.warning("%s: extended %d entities to whole words:\n%s", source, len(grown), listed)
 
 
 def _of_data_set(
@@ -199,14 +197,14 @@ def _of_data_set(
                     )
         _report_grown(f"Split {name}", grown)
         if broken:
-            logger.warning("%d broken records of split %s were skipped:\n%s", len(broken), name, "\n".join(broken))
+            logger.warning("Skipped %d broken records of split %s:\n%s", len(broken), name, "\n".join(broken))
     corpus = Corpus({_SPLIT_NAMES.get(n, n): Dataset.from_list(d, DOCUMENT_FEATURES) for n, d in splits.items()})
     corpus.labels = _labels(corpus, Labels(), symmetric)
     return corpus
 
 
 def canonical(document: Document, symmetric_relations: Sequence[str]) -> Document:
-    """The document with its symmetric relations once each, from the entity that begins first (then ends first)."""
+    """The document with each symmetric relation once, its head being the entity that begins (or else ends) first."""
 
     def rank(index: int) -> tuple[int, int, int]:
         entity = document["entities"][index]
@@ -224,7 +222,7 @@ def canonical(document: Document, symmetric_relations: Sequence[str]) -> Documen
 
 
 def _read_types(beside: Path) -> Labels:
-    """What SpERT's file of types in the same directory says; nothing where there is none."""
+    """The labels in SpERT's types file beside the data, if there is one."""
     directory = beside if beside.is_dir() else beside.parent
     files = sorted(directory.glob("*types.json"))
     if not files:
@@ -236,13 +234,13 @@ def _read_types(beside: Path) -> Labels:
         return Labels(tuple(types["entities"]), tuple(relations), symmetric)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise BrokenRecordError(
-            f'{files[0]}: is no file of types such as {{"entities": {{"Loc": {{}}}}, "relations": {{"Kill": '
+            f'{files[0]}: not a types file such as {{"entities": {{"Loc": {{}}}}, "relations": {{"Kill": '
             f'{{"symmetric": false}}}}}} ({type(error).__name__}: {error}).'
         ) from None
 
 
 def _labels(splits: Mapping[str, Dataset], types: Labels, symmetric: Sequence[str]) -> Labels:
-    """The labels that occur: those of the file of types in its order, then the others in alphabetical order."""
+    """All labels: those of the types file in its order, then any others that occur, alphabetically."""
     entities: set[str] = set()
     relations: set[str] = set()
     for split in splits.values():
@@ -256,5 +254,5 @@ def _labels(splits: Mapping[str, Dataset], types: Labels, symmetric: Sequence[st
     return Labels(
         ordered(entities, types.entity_types),
         ordered(relations, types.relation_types),
-        tuple(relation for relation in symmetric),
+        tuple(symmetric),
     )

@@ -1,13 +1,13 @@
 """
-Data sets of Hugging Face `datasets` as documents, by a mapping from our names to their columns.
+Read data sets of Hugging Face `datasets` as documents, with a mapping from our names to their columns.
 
     load_corpus(load_dataset("conll2003"), columns={"tags": "ner_tags"})
     load_corpus("my_parquet_files", columns={"tokens": "words", "entities": "spans", "type": "label"})
 
-A row holds `tokens` or `text`, and `entities` and `relations`, or `tags`: names or class labels such as B-LOC, one for
-each word, entities alone. Offsets count the words of `tokens`, or the characters of `text` where there are no tokens.
-Names that a mapping may give: id, text, tokens, tags, entities, relations; and of their parts start, end, type, head,
-tail.
+A row holds `tokens` or `text`, and either `entities` and `relations` or `tags`. Tags are names or class labels such as
+B-LOC, one per word, and describe entities only. Offsets count the words of `tokens` or, without tokens, the characters
+of `text`. A mapping may name the columns id, text, tokens, tags, entities and relations, and the fields start, end,
+type, head and tail of entities and relations.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from .words import document_of_text, document_of_words
 
 
 COLUMNS = ("id", "text", "tokens", "tags", "entities", "relations")
-PARTS = ("start", "end", "type", "head", "tail")
-# What columns are called where nobody says.
+FIELDS = ("start", "end", "type", "head", "tail")
+# Usual column names, tried where the mapping gives none.
 _USUAL = {"tokens": ("words",), "tags": ("ner_tags", "labels"), "text": ("sentence",), "id": ("doc_id",)}
 
 
 def is_data_set(path: Path) -> bool:
-    """Whether a directory was written by `save_to_disk`, or a file or directory holds Parquet."""
+    """Whether a path is a directory written by `save_to_disk`, a Parquet file, or a directory of Parquet files."""
     saved = path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     return saved or path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
 
 
 def read_data_set(path: Path) -> DatasetDict:
     """
-    The data set that lies in a place for which `is_data_set` holds; Parquet files are splits by their names, as
-    `datasets` reads them.
+    Read a path for which `is_data_set` is true; `datasets` derives the splits of Parquet files from their names.
     """
     if path.suffix == ".parquet":
         return load_dataset("parquet", data_files={"train": str(path)})
@@ -52,14 +51,14 @@ def documents_of(
     data_set: Dataset, columns: Mapping[str, str], name: str
 ) -> Iterator[tuple[str, Document | ValueError]]:
     """
-    The rows of a data set: place, and document or what is wrong with it.
+    Yield the place of each row with its document, or with the error if it is broken.
 
     Args:
-        columns: our name → theirs.
-        name: begins the ids of rows that have none.
+        columns: our name → the name of the data set's column or field.
+        name: prefix of the ids of rows without an id.
 
     Raises:
-        ValueError: for a mapping that does not fit the columns.
+        ValueError: if the mapping does not fit the columns.
     """
     theirs = _mapping(data_set, columns)
     label = _class_labels(data_set.features, theirs.get("tags"))
@@ -67,7 +66,7 @@ def documents_of(
         record = {ours: row[their] for ours, their in theirs.items() if ours in COLUMNS and row[their] is not None}
         for key in ("entities", "relations"):
             if key in record:
-                record[key] = _items(record[key], {part: theirs.get(part, part) for part in PARTS})
+                record[key] = _items(record[key], {field: theirs.get(field, field) for field in FIELDS})
         try:
             yield f"row {number}", _document(f"{name}-{number}", record, label)
         except (ValueError, TypeError, AttributeError) as error:
@@ -75,36 +74,36 @@ def documents_of(
 
 
 def _mapping(data_set: Dataset, columns: Mapping[str, str]) -> dict[str, str]:
-    there = data_set.column_names
-    if unknown := sorted(set(columns) - {*COLUMNS, *PARTS}):
-        raise ValueError(f"columns: {', '.join(unknown)} is none of {', '.join((*COLUMNS, *PARTS))}.")
-    if missing := sorted({their for ours, their in columns.items() if ours in COLUMNS} - set(there)):
-        raise ValueError(f"columns: the data set has no {', '.join(missing)}. It has: {', '.join(there)}.")
+    available = data_set.column_names
+    if unknown := sorted(set(columns) - {*COLUMNS, *FIELDS}):
+        raise ValueError(f"columns: unknown name {', '.join(unknown)}. Choose from: {', '.join((*COLUMNS, *FIELDS))}.")
+    if missing := sorted({their for ours, their in columns.items() if ours in COLUMNS} - set(available)):
+        raise ValueError(f"columns: the data set has no column {', '.join(missing)}. It has: {', '.join(available)}.")
     found = dict(columns)
     for ours in COLUMNS:
-        usual = [name for name in (ours, *_USUAL.get(ours, ())) if name in there]
+        usual = [name for name in (ours, *_USUAL.get(ours, ())) if name in available]
         if ours not in found and usual:
             found[ours] = usual[0]
     if not {"tokens", "text"} & found.keys() or not {"entities", "tags"} & found.keys():
         raise ValueError(
-            "A data set needs tokens or text, and entities or tags. Say which columns they are, columns={'tokens': …, "
-            f"'tags': …}}. It has: {', '.join(there)}."
+            "A data set needs tokens or text, and entities or tags. Name them with columns (tokens=…, tags=…). "
+            f"It has: {', '.join(available)}."
         )
     return found
 
 
 def _class_labels(features: Features, column: str | None) -> Any:
-    """What makes a tag's name of what stands in the column."""
+    """A function from a value in the tag column to the name of the tag."""
     feature: Any = features[column] if column else None
     inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) else None)
     return getattr(inner, "int2str", str)
 
 
-def _items(value: Any, parts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A list of objects with our names for their parts, of such a list or of an object of lists."""
+def _items(value: Any, fields: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rename the fields of a list of objects, which may be stored as an object of lists."""
     if isinstance(value, Mapping):
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
-    return [{ours: item[their] for ours, their in parts.items() if their in item} for item in value]
+    return [{ours: item[their] for ours, their in fields.items() if their in item} for item in value]
 
 
 def _document(name: str, record: dict[str, Any], label: Any) -> Document:

@@ -1,7 +1,8 @@
-"""What the loaders share: the shape of a document, broken records, and a cache that goes by content."""
+"""Shared by all loaders: the structure of a document, broken records, and a cache keyed by content."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -12,6 +13,8 @@ from typing import Any
 
 from datasets import DatasetDict, DatasetInfo, Features, GeneratorBasedBuilder, List, SplitGenerator, Value
 from datasets.exceptions import DatasetGenerationError
+
+from . import text_files
 
 
 logger = logging.getLogger(__name__)
@@ -32,12 +35,12 @@ Document = dict[str, Any]
 @dataclass(frozen=True)
 class BrokenRecord:
     """
-    A record that could not become a document.
+    A record that could not be read as a document.
 
     Attributes:
-        file: the file it stands in.
+        file: the file that contains it.
         place: its line, or its position in the file's list.
-        reason: what is wrong with it.
+        reason: why it could not be read.
     """
 
     file: str
@@ -49,25 +52,25 @@ class BrokenRecord:
 
 
 class BrokenRecordError(ValueError):
-    """A record could not become a document; the message says which, where and why."""
+    """A record could not be read as a document; the message says which, where and why."""
 
 
 Files = Mapping[str, Sequence[Path]]
-"""Split name → its files, or directories that hold one document a file."""
+"""Split name → its files, or directories with one document per file."""
 
 Parser = Callable[[Path], Iterator[tuple[str, Document | ValueError]]]
-"""Reads a file: the place of each record and its document, or what is wrong with it."""
+"""Reads a file and yields the place of each record with its document, or with the error if it is broken."""
 
 
 class DocumentsBuilder(GeneratorBasedBuilder):
     """
-    Builds document splits; its cache goes by the bytes of the files and the source of the loaders.
+    Builds document splits. The cache key covers the content of the files and the source code of the loaders.
 
     Args:
-        files: split name → files (or directories that hold one document a file).
-        parse: reads a file, see `Parser`.
+        files: see `Files`.
+        parse: see `Parser`.
         on_error: `"raise"` stops at a broken record, `"skip"` collects it in `broken`.
-        key: what else the documents depend on.
+        key: anything else that the documents depend on, for the cache key.
     """
 
     def __init__(self, files: Files, parse: Parser, on_error: str, key: str = "", **kwargs: Any) -> None:
@@ -88,7 +91,7 @@ class DocumentsBuilder(GeneratorBasedBuilder):
             for place, document in self.parse(path):
                 index += 1
                 if not isinstance(document, ValueError) and document["id"] in ids:
-                    document = ValueError(f"the id {document['id']!r} stands in the {where} twice.")
+                    document = ValueError(f"the id {document['id']!r} occurs twice in the {where}.")
                 if isinstance(document, ValueError):
                     record = BrokenRecord(str(path), place, str(document))
                     if self.on_error == "raise":
@@ -101,22 +104,22 @@ class DocumentsBuilder(GeneratorBasedBuilder):
 
 def load_documents(files: Files, parse: Parser, on_error: str, name: str, key: str = "") -> DatasetDict:
     """
-    Documents of some files, from the cache where file contents and parser are the same as before.
+    Load documents from files, or from the cache if file contents and loaders are unchanged.
 
     Args:
-        files: split name → files, or directories that hold one document a file.
-        parse: reads a file, see `Parser`.
-        on_error: `"raise"` or `"skip"`; skipped records are counted and listed in a warning, from the cache too.
+        files: see `Files`.
+        parse: see `Parser`.
+        on_error: `"raise"` or `"skip"`; skipped records are listed in a warning, also when loaded from the cache.
         name: name of the data set in the cache.
-        key: what else the documents depend on.
+        key: anything else that the documents depend on, for the cache key.
 
     Raises:
-        ValueError: for an unknown `on_error`.
-        FileNotFoundError: for a file that is not there.
-        BrokenRecordError: for a broken record, with file, place and reason.
+        ValueError: if `on_error` is unknown, or a split has no documents.
+        FileNotFoundError: if a file is missing.
+        BrokenRecordError: if a record is broken; the message gives file, place and reason.
     """
     if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error={on_error!r} is not known. Valid values: 'raise', 'skip'.")
+        raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}.")
     for paths in files.values():
         for path in paths:
             if not path.exists():
@@ -124,7 +127,7 @@ def load_documents(files: Files, parse: Parser, on_error: str, name: str, key: s
     builder = DocumentsBuilder(files, parse, on_error, key, dataset_name=name)
     report = Path(builder.cache_dir).with_suffix(".broken.json")
     if on_error == "skip" and not report.exists():
-        # The report is part of what is cached: without it, the records are read again.
+        # A cache entry without its report is incomplete, so the records are read again.
         builder.download_and_prepare(download_mode="force_redownload")
         text = json.dumps([asdict(record) for record in builder.broken], ensure_ascii=False)
         report.write_text(text, encoding="utf-8")
@@ -137,39 +140,46 @@ def load_documents(files: Files, parse: Parser, on_error: str, name: str, key: s
         broken = [BrokenRecord(**record) for record in json.loads(report.read_text(encoding="utf-8"))]
         if broken:
             listed = "\n".join(f"  {record}" for record in broken)
-            logger.warning("%d broken records of %s were skipped:\n%s", len(broken), name, listed)
+            logger.warning("Skipped %d broken records of %s:\n%s", len(broken), name, listed)
+    for split, paths in files.items():
+        if not builder.info.splits[split].num_examples:
+            raise ValueError(f"There is no document in {', '.join(map(str, paths))}.")
     splits = builder.as_dataset()
     return DatasetDict({split: splits[split] for split in files})
 
 
 def read_text(path: Path) -> str:
     """
-    The text of a UTF-8 file, with or without a byte order mark.
+    The text of a file in UTF-8, UTF-16 with a byte order mark, or GB18030, which is logged.
 
     Raises:
-        BrokenRecordError: where the bytes are not UTF-8, with the line.
+        BrokenRecordError: if the file cannot be decoded; the message gives the line.
     """
-    data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise BrokenRecordError(f"{path}, line {line}: not UTF-8 (byte {error.start}: {error.reason}).") from None
+        text, note = text_files.read_text(path)
+    except ValueError as error:
+        raise BrokenRecordError(f"{error}. Save it as UTF-8.") from None
+    if note is not None:
+        _warn_once(f"{path}: {note}.")
+    return text
+
+
+_warn_once = functools.cache(logger.warning)
 
 
 def read_json_list(path: Path) -> list[Any]:
     """
-    The list that a JSON file holds.
+    The list in a JSON file.
 
     Raises:
-        BrokenRecordError: for a file that is not JSON, or holds something other than a list.
+        BrokenRecordError: if the file is not JSON, or contains something other than a list.
     """
     try:
         records = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise BrokenRecordError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
     if not isinstance(records, list):
-        raise BrokenRecordError(f"{path}: holds no list of records but a {type(records).__name__}.")
+        raise BrokenRecordError(f"{path}: must contain a list of records, not a {type(records).__name__}.")
     return records
 
 

@@ -1,4 +1,4 @@
-"""Parts of a corpus to learn from: splits, labels, and what the documents of both allow."""
+"""Prepare a corpus for training: split it, choose labels, and derive settings from its documents."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .documents import Document
 
 def group_of(document: Mapping[str, Any]) -> str:
     """
-    Documents that belong together: those of one prompt (the drug before `@`), else those of one text, so that no
-    document is held out whose like is trained on.
+    The group of a document, which must not be divided between splits: documents with the same prompt (the drug before
+    `@`) or, without a prompt, with the same text.
     """
     prompt, at, _ = document["text"].partition("@")
     return prompt if at else document["text"]
 
 
 def frequent_end_types(documents: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """For each relation the most frequent pair of types of its head and tail."""
+    """Relation → the most frequent types of its head and tail."""
     counts: dict[str, Counter[tuple[str, str]]] = {}
     for document in documents:
         types = [entity["type"] for entity in document["entities"]]
         for relation in document["relations"]:
-            ends = (types[relation["head"]], types[relation["tail"]])
-            counts.setdefault(relation["type"], Counter())[ends] += 1
+            pair = (types[relation["head"]], types[relation["tail"]])
+            counts.setdefault(relation["type"], Counter())[pair] += 1
     return {relation: list(of_relation.most_common(1)[0][0]) for relation, of_relation in sorted(counts.items())}
 
 
@@ -51,28 +51,29 @@ def labels_to_learn(
     symmetric_relations: Sequence[str] = (),
 ) -> Labels:
     """
-    The labels that a model gets: those that are chosen, or else all, the known ones first and in their order.
+    The labels that a model is trained on: the chosen ones or, if none are chosen, all, with the known ones first.
 
     Args:
         found: labels that occur in the documents.
-        known: labels of the corpus, which may hold more and give the order.
-        entity_types, relation_types, symmetric_relations: what is chosen; none: all, and those known to be symmetric.
+        known: labels of the corpus, in order; they need not occur.
+        entity_types, relation_types, symmetric_relations: the chosen labels; if empty, all types, and the relations
+            known to be symmetric.
 
     Raises:
-        ValueError: for a chosen label that no document has.
+        ValueError: if a chosen label occurs in no document.
     """
-    for setting, chosen, there in (
+    for setting, chosen, available in (
         ("entity_types", entity_types, found.entity_types),
         ("relation_types", relation_types, found.relation_types),
         ("symmetric_relations", symmetric_relations, found.relation_types),
     ):
-        if unknown := [label for label in chosen if label not in there]:
+        if unknown := [label for label in chosen if label not in available]:
             raise ValueError(
-                f"{setting}: no document has {', '.join(unknown)}. The data has: {', '.join(there) or 'none'}."
+                f"{setting}: no document has {', '.join(unknown)}. The data has: {', '.join(available) or 'none'}."
             )
     entities, relations = (
-        tuple(chosen) or (*known_ones, *(label for label in there if label not in known_ones))
-        for chosen, known_ones, there in (
+        tuple(chosen) or (*known_ones, *(label for label in available if label not in known_ones))
+        for chosen, known_ones, available in (
             (entity_types, known.entity_types, found.entity_types),
             (relation_types, known.relation_types, found.relation_types),
         )
@@ -83,33 +84,34 @@ def labels_to_learn(
 
 def keep_labels(document: Mapping[str, Any], labels: Labels) -> tuple[Document, Counter[str]]:
     """
-    The document with the entities and relations of these labels alone.
+    Remove the entities and relations with other labels from a document.
 
     Returns:
-        The document, and how often a label was left out, by label. A relation goes with its entities.
+        The document, and label → number of entities or relations removed. A relation is removed with its entities.
     """
-    left_out: Counter[str] = Counter()
-    place: dict[int, int] = {}
+    removed: Counter[str] = Counter()
+    new_index: dict[int, int] = {}
     entities: list[Any] = []
     for index, entity in enumerate(document["entities"]):
         if entity["type"] in labels.entity_types:
-            place[index] = len(entities)
+            new_index[index] = len(entities)
             entities.append(entity)
         else:
-            left_out[entity["type"]] += 1
+            removed[entity["type"]] += 1
     relations = []
     for relation in document["relations"]:
-        kept_ends = relation["head"] in place and relation["tail"] in place
-        if relation["type"] in labels.relation_types and kept_ends:
-            relations.append({**relation, "head": place[relation["head"]], "tail": place[relation["tail"]]})
+        kept_entities = relation["head"] in new_index and relation["tail"] in new_index
+        if relation["type"] in labels.relation_types and kept_entities:
+            head, tail = new_index[relation["head"]], new_index[relation["tail"]]
+            relations.append({**relation, "head": head, "tail": tail})
         else:
-            left_out[relation["type"]] += 1
+            removed[relation["type"]] += 1
     kept: Any = {**document, "entities": entities, "relations": relations}
-    return kept, left_out
+    return kept, removed
 
 
 def relation_signatures(documents: Iterable[Mapping[str, Any]], labels: Labels) -> list[list[str]]:
-    """The triples (head's type, relation, tail's type) that occur; of symmetric relations in both directions."""
+    """The triples (head type, relation, tail type) that occur; those of symmetric relations in both directions."""
     triples: set[tuple[str, str, str]] = set()
     for document in documents:
         for relation in document["relations"]:
@@ -121,7 +123,10 @@ def relation_signatures(documents: Iterable[Mapping[str, Any]], labels: Labels) 
 
 
 def fitting_span_width(documents: Iterable[Mapping[str, Any]]) -> int:
-    """Words that cover 99.9 % of the entities; at least the paper's 10, and at most 30, since width costs time."""
+    """
+    The span width, in words, that covers 99.9 % of the entities, but at least the paper's 10, and at most 30 to limit
+    computation.
+    """
     widths = sorted(entity["end"] - entity["start"] for document in documents for entity in document["entities"])
     covering = widths[math.ceil(0.999 * len(widths)) - 1] if widths else 0
     return min(max(covering, 10), 30)
@@ -131,11 +136,16 @@ def divide(
     documents: Sequence[Document], groups: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, list[Document]]:
     """
-    Divide documents into `train` and splits of some shares, groups staying whole, each label in each split about as
-    often as its share demands.
+    Divide documents into `train` and splits with the given shares, without dividing groups. The labels of each split
+    are about in proportion to its share.
 
-    The groups come in random order, the largest first; each goes to the split that lacks most of what it holds, counted
-    in documents and labels, rare labels counting as much as frequent ones.
+    Groups are shuffled and then taken largest first. Each goes to the split that most lacks its content, measured in
+    documents and labels, where rare labels weigh as much as frequent ones.
+
+    Args:
+        groups: the group of each document.
+        shares: name of a split other than `train` → its share of the documents.
+        seed: of the shuffle.
     """
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
@@ -152,8 +162,8 @@ def divide(
 
         def lack(name: str, group: str = group) -> float:
             return sum(
-                count / total[what] * (wanted[name] - held[name][what] / total[what])
-                for what, count in contents[group].items()
+                count / total[item] * (wanted[name] - held[name][item] / total[item])
+                for item, count in contents[group].items()
             ) / max(wanted[name], 1e-9)
 
         best = max((name for name in wanted if wanted[name] > 0), key=lack)
@@ -166,5 +176,5 @@ def divide(
 
 
 def _content(document: Mapping[str, Any]) -> Counter[str]:
-    kinds = [f"{key} {item['type']}" for key in ("entities", "relations") for item in document[key]]
-    return Counter(["document", *kinds])
+    labels = [f"{key} {item['type']}" for key in ("entities", "relations") for item in document[key]]
+    return Counter(["document", *labels])

@@ -1,4 +1,4 @@
-"""Words of a text, and annotations in characters as annotations in words, and back."""
+"""Split text into words, and convert annotations between character offsets and word offsets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Any
 
 
-# Words: a run of letters and digits, except that each Chinese or Japanese character, and each number in a circle,
-# is a word by itself; every other character but whitespace is a word too. The model splits raw text by the same rule.
+# A word is a run of letters and digits, a single Chinese or Japanese character or circled number, or any other single
+# character that is not whitespace. The model splits raw text by the same rule.
 _CHARACTER_SCRIPTS = (
     "\u2460-\u24ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -19,9 +19,9 @@ _WORD = re.compile(rf"[^\W_{_CHARACTER_SCRIPTS}]+|\S")
 Span = tuple[int, int, str]
 """Start, end (exclusive) and type."""
 Relation = tuple[int, int, str]
-"""Positions of head and tail in a list of spans, and type."""
+"""Indices of head and tail in a list of spans, and type."""
 Annotations = tuple[str, list[Span], list[Relation]]
-"""A text, its entities in characters, and their relations."""
+"""A text, its entities with character offsets, and their relations."""
 
 
 _grown: ContextVar[list[str] | None] = ContextVar("grown", default=None)
@@ -29,7 +29,7 @@ _grown: ContextVar[list[str] | None] = ContextVar("grown", default=None)
 
 @contextmanager
 def growing_entities(enabled: bool = True) -> Iterator[list[str]]:
-    """Within it, entities that begin or end within a word grow to whole words; the list tells which did."""
+    """A context that extends entities that begin or end within a word to whole words, and lists them."""
     grown: list[str] = []
     token = _grown.set(grown if enabled else None)
     try:
@@ -45,18 +45,18 @@ def split_words(text: str) -> list[tuple[int, int]]:
 
 def locate_words(text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:
     """
-    Character ranges of the words that a text is said to consist of.
+    Character ranges of the given words in a text.
 
     Raises:
-        ValueError: where the words do not stand in the text one after the other.
+        ValueError: if the words do not occur in the text in this order.
     """
-    places, behind = [], 0
+    places, end = [], 0
     for token in tokens:
-        start = text.find(token, behind)
+        start = text.find(token, end)
         if start < 0 or not token:
-            raise ValueError(f"the word {token!r} of 'tokens' is not in the text behind character {behind}.")
-        behind = start + len(token)
-        places.append((start, behind))
+            raise ValueError(f"the word {token!r} of 'tokens' is not in the text after character {end}.")
+        end = start + len(token)
+        places.append((start, end))
     return places
 
 
@@ -64,15 +64,15 @@ def document_of_words(
     name: str, tokens: Sequence[str], entities: Sequence[Span], relations: Sequence[Relation], text: str | None = None
 ) -> dict[str, Any]:
     """
-    A document from annotations in words.
+    Make a document from annotations with word offsets.
 
     Raises:
-        ValueError: for an entity outside the words, a relation with an entity that is not there, or one of an entity
-            with itself.
+        ValueError: if an entity lies outside the words, or a relation refers to a missing entity or joins an entity to
+            itself.
     """
     for start, end, _ in entities:
         if not 0 <= start < end <= len(tokens):
-            raise ValueError(f"the entity {start}:{end} lies outside the {len(tokens)} words or holds no word.")
+            raise ValueError(f"the entity {start}:{end} lies outside the {len(tokens)} words or is empty.")
     for head, tail, _ in relations:
         for role, index in (("head", head), ("tail", tail)):
             if not 0 <= index < len(entities):
@@ -96,14 +96,14 @@ def document_of_text(
     tokens: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """
-    A document from annotations in characters.
+    Make a document from annotations with character offsets.
 
     Args:
-        entities: character ranges with types. Blanks at their ends do not count.
-        tokens: the text's words, where they are not those of `split_words`.
+        entities: character ranges with types. Whitespace at their ends is ignored.
+        tokens: the text's words, if they differ from those of `split_words`.
 
     Raises:
-        ValueError: for an entity that begins or ends within a word, but within `growing_entities`; and see
+        ValueError: if an entity begins or ends within a word, except in `growing_entities`; see also
             `document_of_words`.
     """
     places = split_words(text) if tokens is None else locate_words(text, tokens)
@@ -123,8 +123,8 @@ def document_of_text(
                 continue
             around = text[max(0, start - 10) : end + 10]
             raise ValueError(
-                f"the entity {read!r} ({kind}) begins or ends within a word of {around!r}; move its borders to those "
-                "of the word, give the words as 'tokens', or let such entities grow (grow_entities)."
+                f"the entity {read!r} ({kind}) begins or ends within a word of {around!r}; move its boundaries to "
+                "those of the word, give the words as 'tokens', or extend such entities to whole words (grow_entities)."
             )
         in_words.append((starts[first], ends[last], kind))
     words = [text[start:end] for start, end in places]
@@ -132,17 +132,17 @@ def document_of_text(
 
 
 def _touched(places: Sequence[tuple[int, int]], first: int, last: int) -> tuple[int, int] | None:
-    """The words that the characters from `first` to `last` touch, if any."""
+    """The range of words that overlap the characters from `first` to `last`, if any."""
     touched = [index for index, (start, end) in enumerate(places) if start < last and first < end]
     return (touched[0], touched[-1] + 1) if touched else None
 
 
 def character_spans(document: Mapping[str, Any]) -> list[Span]:
     """
-    The entities of a document in characters.
+    The entities of a document with character offsets.
 
     Raises:
-        ValueError: where its words do not stand in its text one after the other.
+        ValueError: if its words do not occur in its text in order.
     """
     places = locate_words(document["text"], document["tokens"])
     return [
@@ -151,12 +151,12 @@ def character_spans(document: Mapping[str, Any]) -> list[Span]:
 
 
 def annotations_of(document: Mapping[str, Any]) -> Annotations:
-    """A document with its entities in characters; see `character_spans`."""
+    """The text, entities with character offsets and relations of a document; see `character_spans`."""
     relations = [(relation["head"], relation["tail"], relation["type"]) for relation in document["relations"]]
     return document["text"], character_spans(document), relations
 
 
 def has_own_words(document: Mapping[str, Any]) -> bool:
-    """Whether the document's words are others than `split_words` finds in its text."""
+    """Whether the document's words differ from those of `split_words`."""
     text = document["text"]
     return [text[start:end] for start, end in split_words(text)] != document["tokens"]

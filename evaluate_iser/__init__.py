@@ -1,1 +1,1 @@
-"""The `evaluate` metric of ISER: `evaluate.load("evaluate_iser")` reads evaluate_iser.py beside this file."""
+"""The `evaluate` metric of ISER: `evaluate.load("evaluate_iser")` loads evaluate_iser.py from this directory."""

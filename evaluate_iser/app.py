@@ -1,4 +1,4 @@
-"""The metric's Space: two boxes for documents, the scores beside them. Needs gradio, which a Space brings along."""
+"""The metric's Space: two inputs for documents, and their scores. Requires gradio, which every Space has."""
 
 import html
 import json
@@ -25,11 +25,11 @@ METRIC = evaluate.load(str(Path(__file__).with_name("evaluate_iser.py")), keep_i
 
 def scores(predictions: str, references: str, symmetric_relations: str = "") -> dict[str, Any]:
     """
-    The scores of two JSON lists of documents; symmetric relation types are separated by commas.
+    Score two JSON lists of documents; symmetric relation types are separated by commas.
 
     Raises:
-        TypeError: for JSON that is no list.
-        ValueError: for text that is no JSON and for documents that the metric refuses.
+        TypeError: if the JSON is not a list.
+        ValueError: if a text is not JSON, or the metric rejects a document.
     """
     symmetric = [name.strip() for name in symmetric_relations.split(",") if name.strip()]
     return METRIC.compute(
@@ -45,7 +45,7 @@ def main() -> None:
         try:
             return scores(predictions, references, symmetric_relations)
         except (TypeError, ValueError) as error:
-            # The page takes messages for HTML, and they may quote what was entered.
+            # The page renders messages as HTML, and they may quote the input.
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
 
     card = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def main() -> None:
         ],
         outputs=gr.JSON(label="Scores"),
         title="Entity and relation scores",
-        # The card without its YAML head.
+        # The card without its YAML front matter.
         article=card.split("---\n", 2)[2],
     ).launch()
 

@@ -1,7 +1,7 @@
 """
 Precision, recall and F1 of entities and relations, with the definitions of SpERT's evaluator.
 
-Hugging Face `evaluate` loads this file by itself, so it imports nothing of the project.
+Hugging Face `evaluate` loads this file in isolation, so it imports nothing from the project.
 """
 
 from collections import Counter
@@ -14,25 +14,25 @@ import numpy as np
 
 
 DESCRIPTION = """\
-Precision, recall and F1 for joint entity and relation extraction: entities, relations strict (boundaries and types of
-both entities, direction and relation type) and relations by boundaries only; micro and macro averages and every type
-by itself. The definitions are those of SpERT's evaluator.
+Precision, recall and F1 for joint entity and relation extraction: entities, strict relations (boundaries and types of
+both entities, direction and relation type) and relations by boundaries only; with micro and macro averages and scores
+per type. The definitions are those of SpERT's evaluator.
 """
 
 INPUTS_DESCRIPTION = """
 Args:
     predictions: list of documents, `{"entities": [{"start": int, "end": int, "type": str}],
         "relations": [{"head": int, "tail": int, "type": str}]}`. `start` and `end` count words, `end` is exclusive;
-        `head` and `tail` are positions in the document's own `entities`. Other keys of a document are not looked at.
-    references: list of as many documents, in the same order.
+        `head` and `tail` are indices into the document's own `entities`. Other keys of a document are ignored.
+    references: list of the same number of documents, in the same order.
     symmetric_relations: relation types whose direction has no meaning (`compute` only; default: none).
 Returns:
     Fractions from 0 to 1 under `{task}_{average}_{score}`: task `entity`, `relation` (strict) or `relation_boundary`;
-    average `micro` or `macro`; score `precision`, `recall` or `f1`. And `per_type`: for each task and type
-    `precision`, `recall`, `f1` and `support`, the number of different items of that type in the references.
+    average `micro` or `macro`; score `precision`, `recall` or `f1`. Also `per_type`: for each task and type
+    `precision`, `recall`, `f1` and `support`, the number of distinct items of that type in the references.
 Raises:
-    ValueError: naming the document, for unequal numbers of documents, a missing or unsuitable field,
-        a span that does not satisfy 0 <= start < end, and a head or tail that is no position in `entities`.
+    ValueError: if the numbers of documents differ, a field is missing or invalid, a span does not satisfy
+        0 <= start < end, or a head or tail is not an index into `entities`. The message names the document.
 Examples:
     >>> metric = evaluate.load("evaluate_iser")
     >>> document = {"entities": [{"start": 0, "end": 2, "type": "Peop"}], "relations": []}
@@ -68,7 +68,7 @@ DOCUMENT = {
 INTEGER = (int, np.integer)
 
 Item = tuple[Any, ...]
-"""An entity or relation as a value that can be compared: its boundaries first, its type last."""
+"""An entity or relation as a comparable value: its boundaries first, its type last."""
 
 
 class EvaluateIser(evaluate.Metric):
@@ -94,14 +94,14 @@ class EvaluateIser(evaluate.Metric):
     def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
         """Add a batch of documents."""
         if predictions is None or references is None:
-            raise ValueError("Both are needed, predictions and references.")
+            raise ValueError("Both predictions and references are required.")
         predictions, references = list(predictions), list(references)
         first = len(self)
         if len(predictions) != len(references):
             lacking = "prediction" if len(predictions) < len(references) else "reference"
             raise ValueError(
-                f"There are {len(predictions)} predictions and {len(references)} references: from document "
-                f"{first + min(len(predictions), len(references))} on there is no {lacking}."
+                f"There are {len(predictions)} predictions and {len(references)} references: document "
+                f"{first + min(len(predictions), len(references))} has no {lacking}."
             )
         super().add_batch(
             predictions=[
@@ -119,7 +119,7 @@ class EvaluateIser(evaluate.Metric):
         symmetric_relations: Sequence[str] = (),
     ) -> dict[str, Any]:
         if isinstance(symmetric_relations, str):
-            raise ValueError(f"symmetric_relations is a list of types; write [{symmetric_relations!r}].")
+            raise ValueError(f"symmetric_relations must be a list of types; write [{symmetric_relations!r}].")
         symmetric = frozenset(symmetric_relations)
         counts = {task: TypeCounts() for task in ("entity", "relation", "relation_boundary")}
         for prediction, reference in zip(predictions, references, strict=True):
@@ -137,7 +137,7 @@ class EvaluateIser(evaluate.Metric):
 
 
 class TypeCounts:
-    """How many different items of each type were predicted, expected, and both."""
+    """Counts of distinct items per type: predicted, expected, and both."""
 
     def __init__(self) -> None:
         self.correct: Counter[str] = Counter()
@@ -192,7 +192,7 @@ def relation_items(document: Mapping[str, Any], symmetric: frozenset[str]) -> se
     items = set()
     for relation in document["relations"]:
         head, tail = (document["entities"][relation[role]] for role in ("head", "tail"))
-        # SpERT compares starts alone: two entities with the same start stay in the order given.
+        # SpERT compares only starts: two entities with the same start keep the given order.
         if relation["type"] in symmetric and tail["start"] < head["start"]:
             head, tail = tail, head
         items.add(
@@ -214,7 +214,7 @@ def checked_document(document: Any, side: str, number: int) -> dict[str, list[di
     The document's entities and relations, without its other keys.
 
     Raises:
-        ValueError: for what cannot be scored, naming the document.
+        ValueError: if the document cannot be scored; the message names it.
     """
     try:
         entities = [checked_entity(entity) for entity in field(document, "entities", Sequence)]
@@ -229,7 +229,7 @@ def checked_entity(entity: Any) -> dict[str, Any]:
     """Start, end and type of the entity."""
     start, end = field(entity, "start", INTEGER), field(entity, "end", INTEGER)
     if not 0 <= start < end:
-        raise ValueError(f"the entity {entity} has to satisfy 0 <= start < end; end is exclusive.")
+        raise ValueError(f"the entity {entity} must satisfy 0 <= start < end; end is exclusive.")
     return {"start": start, "end": end, "type": field(entity, "type", str)}
 
 
@@ -243,13 +243,18 @@ def checked_relation(relation: Any, num_entities: int) -> dict[str, Any]:
 
 
 def field(item: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """The item's value under the name, when it is of the kind."""
+    """
+    The item's value under the name.
+
+    Raises:
+        ValueError: if there is no such value, or it is not of the kind.
+    """
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r} is not a dictionary with the key {name!r}.")
     if name not in item:
         raise ValueError(f"{dict(item)} has no {name!r}.")
     value = item[name]
     if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
-        expected = {str: "a string", INTEGER: "a whole number", Sequence: "a list"}[kind]
-        raise ValueError(f"{name!r} has to be {expected}, not {value!r}.")
+        expected = {str: "a string", INTEGER: "an integer", Sequence: "a list"}[kind]
+        raise ValueError(f"{name!r} must be {expected}, not {value!r}.")
     return value

@@ -1,4 +1,4 @@
-"""Extracted relations → a graph with evidence: names, database, queries, exports, page. Not for clinical decisions."""
+"""A graph of extracted relations with their evidence: database, queries, exports, page. Not for clinical decisions."""
 
 from .names import Concept, Names
 from .page import write_page

@@ -1,5 +1,5 @@
 """
-`iser-graph`: a graph of what `iser-extract` found, and questions to it.
+`iser-graph`: build a graph from the output of `iser-extract`, query and export it.
 
     iser-extract leaflets.csv --output found.jsonl
     iser-graph build found.jsonl --graph drugs.sqlite
@@ -13,29 +13,47 @@ Not for clinical decisions.
 from __future__ import annotations
 
 import argparse
+import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from .exports import FORMATS, NOTICE, export
-from .names import Names
+from .names import Names, only_drugs
 from .page import write_page
-from .results import read_triples
+from .results import check_results, read_triples
 from .store import Edge, Graph
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0 done, 1 nothing done."""
+    """Run the command, and return its exit code: 0 success, 1 failure, 2 wrong usage or a missing package."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command != "build" and not options.graph.is_file():
-            raise ValueError(f"there is no graph {options.graph}; iser-graph build makes one")
+        if options.command == "build":
+            for path in options.results:
+                check_results(path)
+        elif not options.graph.is_file():
+            raise ValueError(f"there is no graph {options.graph}; create it with iser-graph build")
+        for written in (options.graph, getattr(options, "output", options.graph)):
+            if written.is_dir() and getattr(options, "format", None) != "neo4j-csv":
+                raise IsADirectoryError(f"{written} is a directory. Name a file in it.")
+            written.parent.mkdir(parents=True, exist_ok=True)
         with Graph(options.graph) as graph:
             _COMMANDS[options.command](graph, options)
-    except (OSError, ValueError, ImportError) as error:
+            sys.stdout.flush()
+    except BrokenPipeError:  # The reader of the output, such as `head`, has closed it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, sqlite3.Error) as error:
         print(f"iser-graph: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(f"iser-graph: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("iser-graph: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -45,33 +63,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--graph", type=Path, required=True, help="the graph, an SQLite file")
-    score = argparse.ArgumentParser(add_help=False)
-    score.add_argument("--min-score", "--min_score", type=float, default=0.0, help="leave out lower scores")
+    common.add_argument("--graph", type=Path, required=True, help="the SQLite file of the graph")
+    filters = argparse.ArgumentParser(add_help=False)
+    filters.add_argument("--min-score", "--min_score", type=float, default=0.0, help="ignore lower scores")
+    filters.add_argument("--relation", nargs="+", action="extend", default=[], help="only these relations")
     build = commands.add_parser(
-        "build", parents=[common, score], help="add results; what was there of a line is replaced"
+        "build", parents=[common, filters], help="add results; they replace those of the same lines"
     )
-    build.add_argument("results", nargs="+", type=Path, help=".jsonl, .csv or .parquet of iser-extract")
-    build.add_argument("--names", nargs="*", default=[], type=Path, help="CSV tables: name, concept, code")
-    build.add_argument("--model", default="", help="name of the model, kept with the evidence")
-    query = commands.add_parser("query", parents=[common, score], help="the relations of a drug, with evidence")
-    query.add_argument("name")
-    query.add_argument("--relation")
-    commands.add_parser("contradictions", parents=[common], help="relations of which one cannot be right")
-    commands.add_parser("names", parents=[common], help="names that no table holds, or that have several meanings")
+    build.add_argument("results", nargs="+", type=Path, help=".jsonl, .csv or .parquet files of iser-extract")
+    build.add_argument(
+        "--names",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        help="CSV tables with the columns name, concept and code",
+    )
+    build.add_argument("--model", default="", help="name of the model, stored with the evidence")
+    query = commands.add_parser(
+        "query", parents=[common, filters], help="list the relations of an entity, with evidence"
+    )
+    query.add_argument("name", help="any name of the entity")
+    commands.add_parser("contradictions", parents=[common], help="list relations that cannot both be right")
+    commands.add_parser("names", parents=[common], help="list names that are unknown or ambiguous")
     exports = commands.add_parser("export", parents=[common], help=f"write {', '.join(FORMATS)}")
     exports.add_argument("format", choices=FORMATS)
     exports.add_argument("output", type=Path, help="the file; for neo4j-csv, a directory")
-    page = commands.add_parser("page", parents=[common, score], help="write the graph as one HTML page")
+    page = commands.add_parser("page", parents=[common, filters], help="write the graph as one HTML page")
     page.add_argument("output", type=Path, help="the HTML file")
-    page.add_argument("--relation", nargs="+", default=[], help="only these relations")
     return parser
 
 
 def _build(graph: Graph, options: argparse.Namespace) -> None:
     names = Names(options.names)
     lines = chain.from_iterable(map(read_triples, options.results))
-    count = graph.add(lines, names, options.model, options.min_score)
+    count = graph.add(lines, names, options.model, options.min_score, options.relation)
     concepts = graph.concepts()
     unknown = sum(not concept.known for concept in concepts)
     print(f"{count} relations added; {len(concepts)} names in {options.graph}, {unknown} of them in no table")
@@ -81,9 +107,10 @@ def _query(graph: Graph, options: argparse.Namespace) -> None:
     edges = graph.query(options.name, options.relation, options.min_score)
     if not edges:
         of_any = graph.query(options.name)
-        what = f"no such relation of {options.name}" if of_any else f"nothing of {options.name}"
+        missing = f"no such relation of {options.name}" if of_any else f"no relation of {options.name}"
         held = ", ".join(sorted({edge.relation for edge in of_any}))
-        print(f"The graph holds {what}{f' (it holds {held})' if held else ''}. That says nothing about safety.")
+        safety = " That says nothing about safety." if only_drugs(node.type for node in graph.concepts()) else ""
+        print(f"The graph holds {missing}{f' (it holds {held})' if held else ''}.{safety}")
     for edge in edges:
         _show(edge)
     print(NOTICE)

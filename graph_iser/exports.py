@@ -1,8 +1,8 @@
 """
-A graph in the formats of others: Neo4j (CSV for its import, Cypher), RDF (Turtle, N-Triples), GraphML, Excel.
+Export a graph to Neo4j (CSV for its import tool, or Cypher), RDF (Turtle, N-Triples), GraphML and Excel.
 
-Names and texts come from documents, which may hold anything: each is quoted as its format asks, and a cell that a
-spreadsheet program would take for a formula begins with an apostrophe.
+Names and texts come from untrusted documents. Each is escaped as its format requires, and a cell that a spreadsheet
+program would interpret as a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from .commands import extra
 from .names import Concept
 from .results import FORMULA_SIGNS
 from .store import Evidence, Graph
@@ -28,7 +29,7 @@ def export(graph: Graph, output_format: str, path: Path) -> list[Path]:
     Write the graph in one of `FORMATS`.
 
     Returns:
-        The files that were written; `neo4j-csv` takes `path` for a directory.
+        The files written. For `neo4j-csv`, `path` is a directory.
     """
     return FORMATS[output_format](graph, path)
 
@@ -77,12 +78,12 @@ def _identity(node: Concept) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value of Cypher, whose strings and lists are those of JSON."""
+    """A Cypher literal; strings and lists are written as in JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _name(text: str) -> str:
-    """A label or relation type of Cypher: a backtick is doubled, and a backslash escaped, since `\\u` is read first."""
+    """A quoted label or type in Cypher. Backslashes are escaped, because `\\u` is decoded before quotes are read."""
     return "`" + text.replace("\\", "\\u005c").replace("`", "``") + "`"
 
 
@@ -91,19 +92,20 @@ def _map(values: dict[str, Any]) -> str:
 
 
 def harmless(value: Any) -> Any:
-    """A cell that no spreadsheet program takes for a formula."""
+    """A cell that no spreadsheet program interprets as a formula."""
     return "'" + value if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:
     def write(graph: Graph, path: Path) -> list[Path]:
         """
-        Concepts are `urn:iser:TYPE/NAME`, relations `urn:iser:relation/NAME`. Each relation is a triple, and an
-        `rdf:Statement` of it with `iser:score` and `prov:wasDerivedFrom` its evidence: `prov:value` is the text,
-        `prov:wasQuotedFrom` the source, `iser:line`, `iser:score` and the places of the names are beside them.
+        Concepts are `urn:iser:TYPE/NAME`, relations `urn:iser:relation/NAME`. Each relation is a triple and an
+        `rdf:Statement` with `iser:score` and, for each piece of evidence, `prov:wasDerivedFrom`. Evidence has the text
+        as `prov:value`, the source as `prov:wasQuotedFrom`, and `iser:line`, `iser:score` and the offsets of the names.
         """
-        from rdflib import RDF, RDFS, BNode, Literal, Namespace, URIRef
-        from rdflib import Graph as RdfGraph
+        with extra("graph"):
+            from rdflib import RDF, RDFS, BNode, Literal, Namespace, URIRef
+            from rdflib import Graph as RdfGraph
 
         iser, prov = Namespace(NAMESPACE), Namespace("http://www.w3.org/ns/prov#")
         rdf = RdfGraph()
@@ -148,12 +150,13 @@ def _rdf(output_format: str) -> Callable[[Graph, Path], list[Path]]:
 
 
 def _segment(text: str) -> str:
-    """A name as a part of an IRI: letters and digits of any script stay."""
+    """A name as a segment of an IRI, in which letters and digits of any script are kept."""
     return "".join(sign if sign.isalnum() else quote(sign, safe="-._~") for sign in text)
 
 
 def _graphml(graph: Graph, path: Path) -> list[Path]:
-    import networkx
+    with extra("graph"):
+        import networkx
 
     made = networkx.MultiDiGraph(notice=NOTICE)
     for node in graph.concepts():
@@ -169,13 +172,14 @@ def _graphml(graph: Graph, path: Path) -> list[Path]:
 
 
 def _xml(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
+    """Remove control characters that XML does not allow."""
     return "".join(character for character in text if character >= " " or character in "\t\n\r")
 
 
 def _excel(graph: Graph, path: Path) -> list[Path]:
-    """A sheet for reviewers: a line for each piece of evidence, and a column for their verdict."""
-    from openpyxl import Workbook
+    """A sheet for reviewers with one row per piece of evidence, and a column for the verdict."""
+    with extra("graph"):
+        from openpyxl import Workbook
 
     book = Workbook(write_only=True)
     sheet = book.create_sheet("relations")

@@ -1,38 +1,45 @@
 """
-Names → concepts: many spellings, one node.
+Map names to concepts, so that different spellings share a node.
 
-A name is looked up as it is written, then without salt and dosage form; a name that no table holds is a concept of its
-own, and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, where there is one, `code`
-(ATC or any other). The table that ships holds common drugs with old and English names; its codes are those of the WHO's
-ATC classification.
+A name is looked up as written, and then without salt and dosage form. A name that is in no table becomes a concept of
+its own and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, optionally, `code` (ATC
+or any other). The shipped table contains common drugs with old and English names and the WHO's ATC codes. For a drug
+with several ATC codes, it has the code of systemic use; for acetylsalicylic acid and methotrexate, which have two of
+those, the code of long-term treatment at low doses (B01AC06 rather than N02BA01, L04AX03 rather than L01BA01).
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .text_files import read_text
+
+
+logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).with_name("names.csv")
 DRUG = "药物"
-"""The entity type whose names lose salt and dosage form; names of other types are compared as they are written."""
+"""The entity type whose names are compared without salt and dosage form; others are compared as written."""
 
 
 @dataclass(frozen=True)
 class Concept:
     """
-    What a name stands for.
+    What a name refers to.
 
     Attributes:
-        name: the preferred name; with `type`, it tells concepts apart.
+        name: the preferred name; name and type identify the concept.
         type: entity type.
-        code: code of a classification, if a table gives one.
-        known: whether a table holds the name.
-        candidates: concepts of a name that a table gives several; none is chosen.
+        code: code in a classification, if a table gives one.
+        known: whether the name is in a table.
+        candidates: the possible concepts of an ambiguous name, of which none is chosen.
     """
 
     name: str
@@ -44,14 +51,14 @@ class Concept:
 
 class Names:
     """
-    Concepts by name.
+    Tables of names.
 
     Args:
-        tables: CSV files; what a later one says of a name replaces what an earlier one says.
-        shipped: whether to begin with the table that ships.
+        tables: CSV files; entries of later tables replace those of earlier ones.
+        shipped: whether to begin with the shipped table.
 
     Raises:
-        ValueError: for a table without the columns, or a row without name or concept, with file and line.
+        ValueError: if a table lacks a column, or a row lacks a name or concept; the message gives file and line.
     """
 
     def __init__(self, tables: Sequence[str | Path] = (), shipped: bool = True) -> None:
@@ -62,28 +69,30 @@ class Names:
 
     def _read(self, table: Path) -> dict[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            if missing := {"name", "concept"} - set(rows.fieldnames or ()):
-                columns = " and ".join(sorted(missing))
-                raise ValueError(f"{table}: the column {columns} is missing. Columns: name, concept, code.")
-            for row in rows:
-                name, concept = (written(row[column] or "") for column in ("name", "concept"))
-                if not name or not concept:
-                    raise ValueError(f"{table}, line {rows.line_num}: a row needs a name and a concept.")
-                of_name = found.setdefault(name.lower(), [])
-                if concept not in of_name:
-                    of_name.append(concept)
-                if code := (row.get("code") or "").strip():
-                    self._codes[concept] = code
-        # A preferred name stands for its own concept, unless the table says otherwise.
+        text, note = read_text(table)
+        if note is not None:
+            logger.warning("%s: %s.", table, note)
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if missing := {"name", "concept"} - set(rows.fieldnames or ()):
+            columns = " and ".join(sorted(missing))
+            raise ValueError(f"{table}: the column {columns} is missing. Columns: name, concept, code.")
+        for row in rows:
+            name, concept = (written(row[column] or "") for column in ("name", "concept"))
+            if not name or not concept:
+                raise ValueError(f"{table}, line {rows.line_num}: a row needs a name and a concept.")
+            of_name = found.setdefault(name.lower(), [])
+            if concept not in of_name:
+                of_name.append(concept)
+            if code := (row.get("code") or "").strip():
+                self._codes[concept] = code
+        # A preferred name refers to its own concept, unless the table says otherwise.
         for concepts in list(found.values()):
             for concept in concepts:
                 found.setdefault(concept.lower(), [concept])
         return {name: tuple(concepts) for name, concepts in found.items()}
 
     def concept(self, name: str, type: str = DRUG) -> Concept:
-        """The concept of a name; see [`Concept`] for names that are unknown, or have several."""
+        """The concept of a name; see [`Concept`] for unknown and ambiguous names."""
         plain = written(name)
         concepts = self._lookup(plain)
         if not concepts and type == DRUG:
@@ -94,23 +103,28 @@ class Names:
         return Concept(plain, type, candidates=concepts)
 
     def _lookup(self, name: str) -> tuple[str, ...]:
-        concepts, passed = self._concepts.get(name.lower(), ()), {name}
-        while len(concepts) == 1 and concepts[0] not in passed:  # a later table may rename an earlier one's concept
-            passed.add(concepts[0])
+        concepts, visited = self._concepts.get(name.lower(), ()), {name}
+        while len(concepts) == 1 and concepts[0] not in visited:  # a later table may rename an earlier one's concept
+            visited.add(concepts[0])
             concepts = self._concepts.get(concepts[0].lower(), concepts)
         return concepts
 
 
+def only_drugs(types: Iterable[str]) -> bool:
+    """Whether there are no entity types other than drugs."""
+    return set(types) <= {DRUG}
+
+
 def written(name: str) -> str:
-    """A name without differences of width, space and trademark signs."""
+    """A name with normalised character width and spaces, and without trademark signs."""
     plain = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", re.sub("[®™℠]", "", name))).strip()
-    # Space parts Latin words; beside Chinese characters and signs it is an accident of the layout.
+    # Spaces separate Latin words, but are accidental next to Chinese characters and punctuation.
     return re.sub("(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", plain)
 
 
 def core(name: str) -> str:
-    """A drug's name without salt, dosage form and brackets."""
-    # The rule is the pipeline's; importing it loads torch, which a query by a name that a graph holds has no need of.
+    """The name of a drug without salt, dosage form and brackets."""
+    # Imported here because it loads torch, which most queries do not need.
     from modeling_iser.rules_iser import core_name
 
     return core_name(name) or name

@@ -1,9 +1,10 @@
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const words = data.words;
 const RADIUS = 9;
-const BEND = 46; // pixels between interactions of the same two drugs
-const READABLE = 80; // with more interactions in sight, labels are drawn only where one points or clicks
+const BEND = 46; // pixels between relations of the same two entities
+const READABLE = 80; // with more relations shown, labels are drawn only for those pointed at or selected
 const MOST_MATCHES = 12;
 const NO_INTERACTION = "无关";
 
@@ -26,7 +27,7 @@ const unwanted = new Set(); // names of relations
 
 // ------------------------------------------------------------------------------------------------ the drawing
 
-const drawing = d3.select("#drawing");
+const drawing = d3.select("#drawing").attr("aria-label", words.drawing);
 const arrows = drawing.append("defs").selectAll("marker").data(data.relations).join("marker");
 arrows.attr("id", (relation, number) => `arrow${number}`).attr("viewBox", "0 0 10 10");
 arrows.attr("refX", 9).attr("refY", 5).attr("markerWidth", 9).attr("markerHeight", 9);
@@ -60,9 +61,9 @@ const zoom = d3.zoom().scaleExtent([0.05, 4]).on("zoom", (event) => {
 });
 drawing.call(zoom).on("dblclick.zoom", null);
 
-/** Places for the drugs, the same each time, and how far the interactions of two drugs bend out of each other's way. */
+/** Compute deterministic positions of the entities, and how far relations of the same two entities bend apart. */
 function layOut() {
-  const rounds = Math.round(Math.max(50, Math.min(300, 60000 / nodes.length))); // for a second or two of work
+  const rounds = Math.round(Math.max(50, Math.min(300, 60000 / nodes.length))); // takes a second or two
   d3.forceSimulation(nodes)
     .alphaDecay(1 - 0.001 ** (1 / rounds))
     .force("link", d3.forceLink(drawnEdges.map(({ source, target }) => ({ source, target }))).distance(120))
@@ -84,11 +85,11 @@ function place() {
   nodeMarks.attr("transform", (concept) => `translate(${concept.x},${concept.y})`);
 }
 
-/** The curve of an interaction from rim to rim, and the place of its label. */
+/** The curve of a relation from rim to rim, and the position of its label. */
 function course({ source, target, head, tail, bend }) {
   const [acrossX, acrossY] = [target.x - source.x, target.y - source.y];
   const distance = Math.hypot(acrossX, acrossY) || 1;
-  const aside = (head < tail ? bend : -bend) / distance; // the same side whichever way the arrow points
+  const aside = (head < tail ? bend : -bend) / distance; // the same side for both directions
   const x = (source.x + target.x) / 2 - acrossY * aside;
   const y = (source.y + target.y) / 2 + acrossX * aside;
   const rim = (end, room) => {
@@ -111,21 +112,21 @@ function showWhole() {
   drawing.call(zoom.transform, centred.translate(-(left + right) / 2, -(top + bottom) / 2 - 10));
 }
 
-/** What the filters let through, and what is beside the selection. */
+/** Apply the filters, and highlight the selection and its neighbours. */
 function paint() {
-  const inSight = new Set(drawnEdges.filter(passes).flatMap((edge) => [edge.source, edge.target]));
+  const shown = new Set(drawnEdges.filter(passes).flatMap((edge) => [edge.source, edge.target]));
   const touches = (edge) => [edge, edge.source, edge.target].includes(selected);
   const near = new Set(drawnEdges.filter((edge) => passes(edge) && touches(edge)).flatMap((e) => [e.source, e.target]));
   edgeMarks.classed("hidden", (edge) => !passes(edge));
   edgeMarks.classed("selected", (edge) => edge === selected);
   edgeMarks.classed("near", (edge) => selected !== null && touches(edge));
   edgeMarks.classed("dim", (edge) => selected !== null && near.size > 0 && !touches(edge));
-  nodeMarks.classed("hidden", (concept) => !inSight.has(concept));
+  nodeMarks.classed("hidden", (concept) => !shown.has(concept));
   nodeMarks.classed("selected", (concept) => concept === selected);
   nodeMarks.classed("dim", (concept) => selected !== null && near.size > 0 && !near.has(concept));
   crowd(d3.zoomTransform(drawing.node()).k);
   byId("least").textContent = least.toFixed(2);
-  byId("status").textContent = `In sight: ${drawnEdges.filter(passes).length} of ${data.drawn} interactions`;
+  byId("status").textContent = `Shown: ${drawnEdges.filter(passes).length} of ${data.drawn} ${words.relation}s`;
 }
 
 function crowd(scale) {
@@ -142,7 +143,7 @@ function colour(edge) {
 
 // -------------------------------------------------------------------------------------------------- the panel
 
-/** An element; children that are strings become text, never markup. */
+/** Make an element; strings among its children become text, never markup. */
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;
@@ -166,11 +167,12 @@ function named(edge) {
 }
 
 function described(concept) {
-  return [concept.name, concept.type, concept.code && `ATC ${concept.code}`].filter(Boolean).join(" · ");
+  const code = concept.code && `${words.code} ${concept.code}`.trim();
+  return [concept.name, concept.type, code].filter(Boolean).join(" · ");
 }
 
 function lineTo(edge) {
-  const hidden = edge.drawn ? (passes(edge) ? "" : ", not in sight: see the filters") : ", not drawn";
+  const hidden = edge.drawn ? (passes(edge) ? "" : ", hidden by the filters") : ", not drawn";
   return element("div", "", button(`${named(edge)}  (${edge.score.toFixed(2)}${hidden})`, () => select(edge)));
 }
 
@@ -184,10 +186,10 @@ function select(what) {
 
 function ofNothing() {
   const shown = [
-    element("p", "", "Click an interaction for its sentences, a drug for its interactions."),
-    element("p", "", "点击连线查看原文,点击药物查看其相互作用。"),
+    element("p", "", words.click),
+    element("p", "", words.click_chinese),
   ];
-  if (!data.drawn) shown.push(element("p", "warning", "There is nothing to draw. That says nothing about safety."));
+  if (!data.drawn) shown.push(element("p", "warning", words.nothing));
   const count = data.contradictions.length;
   if (count) shown.push(element("h3", "", `⚠ Contradictions 矛盾 (${count})`));
   for (const [first, second] of data.contradictions) {
@@ -203,10 +205,11 @@ function ofConcept(concept) {
     shown.push(element("p", "warning", `May be any of: ${concept.candidates.join(", ")}. None was chosen.`));
   } else if (!concept.known) shown.push(element("p", "quiet", "This name is in no table."));
   if (concept.not_drawn) {
-    const many = concept.not_drawn === 1 ? "1 further interaction is" : `${concept.not_drawn} further interactions are`;
+    const plural = concept.not_drawn === 1 ? " is" : "s are";
+    const many = `${concept.not_drawn} further ${words.relation}${plural}`;
     shown.push(element("p", "warning", `${many} not drawn; iser-graph query lists all.`));
   }
-  shown.push(element("h3", "", `Interactions 相互作用 (${concept.edges.length})`), ...concept.edges.map(lineTo));
+  shown.push(element("h3", "", `${words.relations} (${concept.edges.length})`), ...concept.edges.map(lineTo));
   return shown;
 }
 
@@ -241,7 +244,7 @@ function ofEvidence(evidence) {
   return element("article", "", ...shown);
 }
 
-/** The sentence with head and tail marked, also where they overlap. Offsets count characters, not UTF-16 units. */
+/** The sentence with head and tail marked, even if they overlap. Offsets count characters, not UTF-16 code units. */
 function marked(evidence) {
   const characters = Array.from(data.texts[evidence.text]);
   const spans = ["head", "tail"].map((role) => [role, evidence[`${role}_start`] ?? 0, evidence[`${role}_end`] ?? 0]);
@@ -278,13 +281,13 @@ function search() {
   const wanted = byId("search").value.trim().toLowerCase();
   const names = (concept) => [concept.name, concept.code ?? "", ...concept.written].map((name) => name.toLowerCase());
   const found = wanted ? concepts.filter((concept) => names(concept).some((name) => name.includes(wanted))) : [];
-  // Whole names come before parts of names.
+  // Exact matches come first.
   found.sort((one, other) => names(other).includes(wanted) - names(one).includes(wanted));
   const choice = (concept) => element("div", "", button(concept.name, () => goTo(concept)));
   const shown = found.slice(0, MOST_MATCHES).map(choice);
   if (found.length > MOST_MATCHES) shown.push(element("p", "quiet", `and ${found.length - MOST_MATCHES} more`));
   if (wanted && !found.length) {
-    shown.push(element("p", "quiet", "Not on this page, which says nothing about safety. Try iser-graph query."));
+    shown.push(element("p", "quiet", words.not_here));
   }
   byId("matches").replaceChildren(...shown);
   return found;
@@ -303,6 +306,9 @@ byId("search").addEventListener("keydown", (event) => {
 byId("score").addEventListener("input", (event) => { least = Number(event.target.value); paint(); });
 byId("whole").addEventListener("click", () => { select(null); showWhole(); });
 
+for (const place of document.querySelectorAll("[data-word]")) place.textContent = words[place.dataset.word];
+if (relations.has(NO_INTERACTION)) byId("legend").prepend("Dashed: no interaction. ");
+if (data.contradictions.length) byId("legend").prepend("⚠: a contradiction. ");
 document.title = byId("title").textContent = data.title;
 byId("notes").append(...data.notes.map((note) => element("p", "", note)));
 byId("score").min = byId("score").value = least = Math.floor(data.min_score * 100) / 100;

@@ -1,10 +1,9 @@
 """
-A graph as one HTML page that needs no network: interactions drawn by D3, with filters, search and the evidence.
+A graph as a single HTML page that needs no network: interactions drawn by D3, with filters, search and evidence.
 
 D3 is read from the installed package gravis (extra `graph`), whose modules are not imported. Names and sentences come
-from documents, which may hold anything: they travel as JSON without any sign that HTML or JavaScript gives a meaning,
-the page's script puts them in as text alone, and the page's policy lets the browser run no other script and load
-nothing.
+from untrusted documents: they are embedded as JSON without characters that are special in HTML or JavaScript, the
+page's script inserts them only as text, and its security policy forbids other scripts and loading anything.
 """
 
 from __future__ import annotations
@@ -19,24 +18,51 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from .names import Concept
-from .store import Edge, Graph
+from .names import Concept, only_drugs
+from .palette_iser import relation_colours
+from .store import Edge, Graph, check_held
 
 
 MOST_DRAWN = 2000
-"""Interactions that a page draws, those with the best scores; browsers become slow beyond."""
+"""Number of interactions that a page draws, those with the best scores; browsers become slow with more."""
 
-# English gloss and colour of the relations of CH-DDI; others have no gloss, and take the colours of `_OTHERS` in turn.
-_RELATIONS = {
-    "禁忌": ("contraindication", "#b91c1c"),
-    "加成": ("addition", "#c2410c"),
-    "协同": ("synergy", "#7e22ce"),
-    "促进": ("promotion: exposure rises", "#15803d"),
-    "抑制": ("inhibition: exposure falls", "#1d4ed8"),
-    "拮抗": ("antagonism", "#0e7490"),
-    "无关": ("no interaction", "#6b7280"),
+_GLOSSES = {
+    "禁忌": "contraindication",
+    "加成": "addition",
+    "协同": "synergy",
+    "促进": "promotion: exposure rises",
+    "抑制": "inhibition: exposure falls",
+    "拮抗": "antagonism",
+    "无关": "no interaction",
 }
-_OTHERS = ("#a16207", "#be185d", "#4d7c0f", "#334155")
+"""The relations of CH-DDI in English."""
+
+_DRUG_WORDS = {
+    "heading": "Interactions found in leaflets 药品说明书中的相互作用",
+    "entity": "Drug 药物",
+    "code": "ATC",
+    "drawing": "Drugs and the interactions between them",
+    "absence": "The absence of a line between two drugs says nothing about their safety. 图中无连线不表示合用安全。",
+    "click": "Click an interaction for its sentences, a drug for its interactions.",
+    "click_chinese": "点击连线查看原文,点击药物查看其相互作用。",
+    "nothing": "There is nothing to draw. That says nothing about safety.",
+    "not_here": "Not on this page. That says nothing about safety. Try iser-graph query.",
+    "relation": "interaction",
+    "relations": "Interactions 相互作用",
+}
+_OTHER_WORDS = {
+    "heading": "Relations found in texts 文本中的关系",
+    "entity": "Entity 实体",
+    "code": "",
+    "drawing": "Entities and the relations between them",
+    "absence": "Entities without a line between them may still be related. 图中无连线不表示没有关系。",
+    "click": "Click a relation for its sentences, an entity for its relations.",
+    "click_chinese": "点击连线查看原文,点击实体查看其关系。",
+    "nothing": "There is nothing to draw. Entities may still be related.",
+    "not_here": "Not on this page. Try iser-graph query.",
+    "relation": "relation",
+    "relations": "Relations 关系",
+}
 
 _D3 = "gravis/_internal/plotting/third_party/d3"
 
@@ -53,16 +79,16 @@ def write_page(
 
     Args:
         path: the HTML file.
-        min_score: least score of an interaction's best evidence.
-        relations: only these; all if there are none.
-        most_drawn: interactions beyond this number are counted on the page, and not drawn.
+        min_score: least score of an interaction, that is, of its best evidence.
+        relations: only these relations; empty for all.
+        most_drawn: further interactions are counted on the page, but not drawn.
 
     Returns:
-        What the page says of interactions that it does not draw.
+        The notes on the page about interactions that it does not draw.
 
     Raises:
-        ValueError: for relations that the graph does not hold.
-        ImportError: where gravis is missing, or holds no D3.
+        ValueError: if one of the relations does not occur in the graph.
+        ImportError: if gravis is missing or does not contain D3.
     """
     data = page_data(graph, min_score, relations, most_drawn)
     Path(path).write_text(_page(data), encoding="utf-8", newline="\n")
@@ -73,16 +99,14 @@ def page_data(
     graph: Graph, min_score: float = 0.0, relations: Sequence[str] = (), most_drawn: int = MOST_DRAWN
 ) -> dict[str, Any]:
     """
-    What a page holds, as values of JSON; see `write_page` for the arguments.
+    The data of a page as JSON values; see `write_page` for the arguments.
 
-    `edges` are first those drawn, the most certain first, then the others of which one drawn is a contradiction.
-    `concepts` are also those of which no interaction is drawn, so that a search finds them. Edges give concepts, texts
-    and the edges that they contradict by their numbers.
+    `edges` has those drawn, in descending order of score, followed by others that contradict them. `concepts` includes
+    those without drawn interactions, so that the search finds them. Edges refer to concepts, texts and contradicting
+    edges by index.
     """
+    check_held(relations, graph.relations())
     everything = list(graph.edges())
-    held = sorted({edge.relation for edge in everything})
-    if unknown := [relation for relation in relations if relation not in held]:
-        raise ValueError(f"the graph holds no relation {', '.join(unknown)}. It holds: {', '.join(held) or 'none'}.")
     chosen = [e for e in everything if e.score >= min_score and (not relations or e.relation in relations)]
     chosen.sort(key=lambda edge: -edge.score)
     drawn, left_out = chosen[:most_drawn], chosen[most_drawn:]
@@ -103,9 +127,12 @@ def page_data(
     concepts = {concept: number for number, concept in enumerate(spellings)}
     not_drawn = Counter(end for edge in left_out for end in (edge.head, edge.tail))
     texts: dict[str, int] = {}
+    words = _words(graph)
+    counts = (len(everything), len(drawn), len(left_out), len(all_pairs) - len(pairs))
     return {
         "title": Path(graph.path).name,
-        "notes": _notes(len(everything), len(drawn), len(left_out), min_score, relations, len(all_pairs) - len(pairs)),
+        "words": words,
+        "notes": _notes(*counts, min_score, relations, words["relation"]),
         "min_score": min_score,
         "drawn": len(drawn),
         "relations": _relations({edge.relation for edge in edges}),
@@ -137,47 +164,55 @@ def page_data(
     }
 
 
+def _words(graph: Graph) -> dict[str, str]:
+    """The words of the page: those for drugs if there are no other types, else for entities with the names of types."""
+    types = sorted({concept.type for concept in graph.concepts()})
+    if only_drugs(types):
+        return _DRUG_WORDS
+    return {**_OTHER_WORDS, "entity": f"{_OTHER_WORDS['entity']}: {', '.join(types)}"}
+
+
 def _notes(
-    held: int, drawn: int, left_out: int, min_score: float, relations: Sequence[str], contradictions: int
+    held: int, drawn: int, left_out: int, contradictions: int, min_score: float, relations: Sequence[str], one: str
 ) -> list[str]:
-    """What the page does not show, in sentences."""
+    """Notes about what the page does not show; `one` is its word for a relation."""
     notes = []
     if left_out:
-        many = f"{left_out:,} further interaction{'s are' if left_out > 1 else ' is'}"
-        notes.append(f"{many} not drawn; iser-graph query lists them. Drawn are the {drawn:,} with the best scores.")
+        many = f"{left_out:,} further {one}{'s are' if left_out > 1 else ' is'}"
+        notes.append(f"{many} not drawn; iser-graph query lists them. The {drawn:,} with the best scores are drawn.")
     if unasked := held - drawn - left_out:
         asked = [f"scores of at least {min_score:g}"] if min_score > 0 else []
         asked += [f"the relations {', '.join(relations)}"] if relations else []
-        many = f"{unasked:,} interaction{'s' if unasked > 1 else ''}"
-        notes.append(f"{many} of the graph left out: the page was made for {' and '.join(asked)}.")
+        many = f"{unasked:,} {one}{'s' if unasked > 1 else ''}"
+        notes.append(f"{many} of the graph left out: the page is limited to {' and '.join(asked)}.")
     if contradictions:
         many = f"{contradictions:,} contradiction{'s' if contradictions > 1 else ''}"
-        notes.append(f"{many} among interactions that are not drawn; iser-graph contradictions lists them.")
+        notes.append(f"{many} among {one}s that are not drawn; iser-graph contradictions lists them.")
     return notes
 
 
 def _relations(names: set[str]) -> list[dict[str, str]]:
     """Name, gloss and colour of each relation, those of CH-DDI first."""
-    others = sorted(names - _RELATIONS.keys())
-    looks = {name: look for name, look in _RELATIONS.items() if name in names}
-    looks |= {name: ("", _OTHERS[number % len(_OTHERS)]) for number, name in enumerate(others)}
-    return [{"name": name, "gloss": gloss, "colour": colour} for name, (gloss, colour) in looks.items()]
+    return [
+        {"name": name, "gloss": _GLOSSES.get(name, ""), "colour": colour}
+        for name, colour in relation_colours(names).items()
+    ]
 
 
 def embedded(value: Any) -> str:
-    """JSON that can stand in a script element: what ends or opens elements, and line ends of JavaScript, is escaped."""
+    """JSON for a script element: characters special in HTML, and line separators of JavaScript, are escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 def _d3() -> str:
-    """D3 with its licence, which gives it out as the global `d3`."""
+    """The code of D3 with its licence; it defines the global `d3`."""
     try:
         folder = Path(str(distribution("gravis").locate_file(_D3)))
         licence, library = ((folder / name).read_text("utf-8") for name in ("ORIGINAL_LICENSE", "d3.v7.min.def.js"))
     except (PackageNotFoundError, FileNotFoundError):
-        raise ImportError('the page needs D3 from the package gravis 0.1: pip install -e ".[graph]"') from None
-    # gravis defines the library for RequireJS; these two lines take its place.
+        raise ImportError('the page needs D3 from the package gravis 0.1: pip install "iser[graph]"') from None
+    # gravis has a version for RequireJS, which these two lines replace.
     loader = "var require = { defined: () => false };\nvar define = (name, needs, make) => make((globalThis.d3 = {}));"
     return f"/*\n{licence.strip()}\n*/\n{loader}\n{library}"
 
@@ -196,7 +231,7 @@ def _page(data: dict[str, Any]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width">
-<title>Interactions</title>
+<title>ISER</title>
 <style>{style}</style>
 </head>
 <body>{body}<script type="application/json" id="data">{embedded(data)}</script>
@@ -208,5 +243,5 @@ def _page(data: dict[str, Any]) -> str:
 
 
 def _hash(source: str) -> str:
-    """A script or style as the policy names it; browsers run and apply those named, and no others."""
+    """The hash by which the security policy allows a script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

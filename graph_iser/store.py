@@ -1,11 +1,11 @@
-"""The graph as an SQLite file: concepts, relations between them, and every piece of evidence."""
+"""The graph in an SQLite file: concepts, relations between them, and all their evidence."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +15,8 @@ from .names import Concept, Names, written
 from .results import Line, Triple
 
 
-# Pairs of relations, in the same direction between the same concepts, of which one cannot be right. 无关 ("no
-# interaction") contradicts every other one, in any direction.
+# Pairs of relations that cannot both hold between the same concepts in the same direction. 无关 ("no interaction")
+# contradicts every other relation, in either direction.
 OPPOSITES = ({"促进", "抑制"}, {"协同", "拮抗"})
 NO_INTERACTION = "无关"
 
@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS edges_of_tail ON edge (tail);
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where a relation was found: file, line, text, characters of head and tail, score, and the model's name."""
+    """Where a relation was found: file, line, text, character ranges of head and tail, score, and name of the model."""
 
     source: str
     line: int
@@ -58,12 +58,12 @@ class Evidence:
 
 
 _EVIDENCE = ", ".join(field.name for field in dataclasses.fields(Evidence))
-"""The columns of what `Evidence` holds, in its order."""
+"""The columns of the table `evidence`, in the order of the fields of `Evidence`."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A relation between two concepts, with its evidence, the most certain first."""
+    """A relation between two concepts, with its evidence in descending order of score."""
 
     head: Concept
     relation: str
@@ -72,13 +72,13 @@ class Edge:
 
     @property
     def score(self) -> float:
-        """The best score of the evidence."""
+        """The highest score of the evidence."""
         return self.evidence[0].score
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Two relations of the same concepts of which one cannot be right."""
+    """Two relations of the same concepts that cannot both be right."""
 
     first: Edge
     second: Edge
@@ -86,13 +86,13 @@ class Contradiction:
 
 class Graph:
     """
-    A graph in a file, or in memory. What is added is there when `add` returns, or not at all.
+    A graph in a file or in memory. `add` is atomic.
 
     Args:
-        path: the SQLite file, made where there is none.
+        path: the SQLite file, which is created if it does not exist.
 
     Raises:
-        ValueError: for a file that is no such graph.
+        ValueError: if the file is not a graph.
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
@@ -101,7 +101,7 @@ class Graph:
             self._database = sqlite3.connect(path)
             self._database.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{path} is no graph of iser-graph ({error}).") from None
+            raise ValueError(f"{path} is not a graph of iser-graph ({error}).") from None
 
     def __enter__(self) -> Self:
         return self
@@ -116,29 +116,43 @@ class Graph:
 
     # ------------------------------------------------------------------------------------------ adding
 
-    def add(self, lines: Iterable[Line], names: Names, model: str = "", min_score: float = 0.0) -> int:
+    def add(
+        self,
+        lines: Iterable[Line],
+        names: Names,
+        model: str = "",
+        min_score: float = 0.0,
+        relations: Collection[str] = (),
+    ) -> int:
         """
-        Add what was found, in one transaction. What was found in the same line of the same source before is replaced,
-        so that nothing counts twice.
+        Add triples in one transaction. They replace those found in the same lines of the same sources before, so that
+        nothing counts twice.
 
         Args:
             lines: from `read_triples`.
-            names: gives the concepts.
-            model: name or version of the model, kept with the evidence.
-            min_score: relations with lower scores are left out.
+            names: maps names to concepts.
+            model: name or version of the model, stored with the evidence.
+            min_score: relations with lower scores are ignored.
+            relations: only these relations; empty for all.
 
         Returns:
             The number of relations added.
+
+        Raises:
+            ValueError: if one of the relations does not occur in the lines.
         """
         count, nodes, seen = 0, dict[tuple[str, str], int](), set[tuple[str, int]]()
+        held: set[str] = set()
         with self._database:
             for source, line, triples in lines:
-                if (source, line) not in seen:  # flat rows have a line for each relation
+                if (source, line) not in seen:  # CSV and Parquet have one row per relation
                     self._database.execute("DELETE FROM evidence WHERE source = ? AND line = ?", (source, line))
                     seen.add((source, line))
                 for triple in triples:
-                    if triple.score >= min_score:
+                    held.add(triple.relation)
+                    if triple.score >= min_score and (not relations or triple.relation in relations):
                         count += self._add(triple, names, model, nodes)
+            check_held(relations, held, "the results hold")
             self._database.execute("DELETE FROM edge WHERE id NOT IN (SELECT edge FROM evidence)")
             for table, column in (("mention", "node"), ("node", "id")):
                 unused = f"{column} NOT IN (SELECT head FROM edge UNION SELECT tail FROM edge)"
@@ -150,7 +164,7 @@ class Graph:
             self._node(name, type, names, nodes)
             for name, type in ((triple.head, triple.head_type), (triple.tail, triple.tail_type))
         )
-        if head == tail:  # two names of one concept
+        if head == tail:  # two names of the same concept
             return 0
         place = (head, triple.relation, tail)
         self._database.execute("INSERT OR IGNORE INTO edge (head, relation, tail) VALUES (?, ?, ?)", place)
@@ -187,30 +201,38 @@ class Graph:
     # ----------------------------------------------------------------------------------------- reading
 
     def concepts(self) -> list[Concept]:
-        """All concepts, by type and name."""
+        """All concepts, sorted by type and name."""
         rows = self._database.execute("SELECT name, type, code, known, candidates FROM node ORDER BY type, name")
         return [_concept(*row) for row in rows]
 
     def edges(self) -> Iterator[Edge]:
-        """All relations, by the names of head and tail."""
+        """All relations, sorted by the names of head and tail."""
         yield from self._edges("")
 
-    def query(self, name: str, relation: str | None = None, min_score: float = 0.0) -> list[Edge]:
+    def relations(self) -> list[str]:
+        """The names of all relations, sorted."""
+        return [name for (name,) in self._database.execute("SELECT DISTINCT relation FROM edge ORDER BY relation")]
+
+    def query(self, name: str, relations: Collection[str] = (), min_score: float = 0.0) -> list[Edge]:
         """
-        The relations of a concept, by any of its names, the most certain first.
+        The relations of a concept, given any of its names, in descending order of score.
 
         Args:
-            name: as it is written in a text, or in a table of names.
-            relation: only this one.
+            name: a name that occurs in a text or in a table of names.
+            relations: only these relations; empty for all.
             min_score: least score of the best evidence.
+
+        Raises:
+            ValueError: if one of the relations does not occur in the graph.
         """
+        check_held(relations, self.relations())
         nodes = self._find(written(name))
         if not nodes:
             nodes = self._find(Names().concept(name).name)
         places = ", ".join("?" * len(nodes))
         condition = f"WHERE (head.id IN ({places}) OR tail.id IN ({places}))"
         found = self._edges(condition, [*nodes, *nodes])
-        chosen = (e for e in found if relation in (None, e.relation) and e.score >= min_score)
+        chosen = (e for e in found if e.score >= min_score and (not relations or e.relation in relations))
         return sorted(chosen, key=lambda edge: -edge.score)
 
     def _find(self, spelling: str) -> list[int]:
@@ -234,7 +256,7 @@ class Graph:
             yield Edge(head, relation, tail, tuple(Evidence(*row) for row in evidence))
 
     def contradictions(self) -> list[Contradiction]:
-        """Relations of the same two concepts of which one cannot be right, wherever they were found."""
+        """Relations of the same two concepts that cannot both be right, from any texts."""
         pairs: dict[frozenset[Concept], list[Edge]] = {}
         for edge in self.edges():
             pairs.setdefault(frozenset((edge.head, edge.tail)), []).append(edge)
@@ -244,6 +266,17 @@ class Graph:
             for first, second in itertools.combinations(edges, 2)
             if _contradict(first, second)
         ]
+
+
+def check_held(relations: Iterable[str], held: Collection[str], where: str = "the graph holds") -> None:
+    """
+    Check that all relations are among those held.
+
+    Raises:
+        ValueError: if one is not; the message begins with `where`.
+    """
+    if unknown := [relation for relation in relations if relation not in held]:
+        raise ValueError(f"{where} no relation {', '.join(unknown)}, only {', '.join(sorted(held)) or 'none'}.")
 
 
 def _concept(name: str, type: str, code: str | None, known: int, candidates: str) -> Concept:

@@ -25,21 +25,21 @@ IserForJointExtraction.register_for_auto_class("AutoModel")
 
 
 class _NoDefault(dict[str, Any]):
-    """What stands for the default model of a task that has none: transformers would raise a KeyError."""
+    """The default model of a task without one: a clear `ValueError` in place of transformers' `KeyError`."""
 
     def __getitem__(self, key: str) -> Any:
         raise ValueError(
-            'pipeline("joint-extraction") has no default model: give it one, model="path/to/checkpoint". The bundled '
-            'model, of drug-drug interactions, is that of pipeline("ddi-extraction").'
+            'pipeline("joint-extraction") has no default model. Pass one: model="path/to/checkpoint". The bundled '
+            'model of drug-drug interactions is the default of pipeline("ddi-extraction").'
         )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log record says something: to use the bundled model is what the task is for, and nothing to warn of."""
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """False for the warning that no model was given: using the bundled model is the normal case."""
     return f"No model was supplied, defaulted to {DEFAULT_MODEL}" not in record.getMessage()
 
 
-logging.getLogger("transformers.pipelines").addFilter(_is_news)
+logging.getLogger("transformers.pipelines").addFilter(_is_relevant)
 _defaults: dict[str, dict[str, Any]] = {
     "joint-extraction": _NoDefault(model=None),
     "ddi-extraction": {"model": (str(DEFAULT_MODEL), None)},
@@ -49,7 +49,7 @@ for _pipeline in (JointExtractionPipeline, DdiExtractionPipeline):
     PIPELINE_REGISTRY.register_pipeline(
         _task, pipeline_class=_pipeline, pt_model=AutoModel, default=_defaults[_task], type="text"
     )
-    # A saved pipeline names its implementation, not the place of the bundled model.
+    # Without the default model: its path must not be saved with a pipeline.
     _pipeline._registered_impl = {_task: {"impl": _pipeline, "pt": (AutoModel,), "type": "text"}}
 
 __all__ = [

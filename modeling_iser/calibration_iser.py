@@ -1,9 +1,9 @@
 """
-Calibration: scores that say how often they are right.
+Calibration: maps scores to the probability that a prediction is correct.
 
-A model is surer of itself than it is right. Two logistic regressions on documents that it has not been trained on turn
-its scores into the share of such findings that are right (Platt scaling): one for entities, one for relations, which
-looks at the scores of both entities as well, since a relation is wrong if one of them is.
+Models are overconfident. Two logistic regressions (Platt scaling), fitted on documents that the model was not trained
+on, map its scores to the fraction of such predictions that are correct: one for entities, and one for relations, which
+also takes the scores of both entities, since a relation is wrong if one of its entities is.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from torch import Tensor
 
 
 LEAST_FINDINGS = 100
-"""Entities and relations that must be found in the documents for a calibration."""
+"""Minimum number of predicted entities, and of predicted relations, that a calibration is fitted on."""
 LOWEST_SCORE = 0.02
-"""Relations down to this score take part in the calibration."""
+"""Minimum score of the relations that a calibration is fitted on."""
 PRECISIONS = (70, 80, 90, 95, 99)
-"""Precisions in percent for which a calibration knows the least score."""
+"""Precisions, in percent, whose minimum score a calibration determines."""
 
-# Beyond these a score's logarithm says more of the arithmetic than of the model.
+# Clamps scores, since logits of more extreme ones are dominated by rounding errors.
 _LEAST, _MOST = 1e-4, 1 - 1e-4
-# An entity that is more certain than this says nothing more of its relations; given ones are wholly certain.
+# Caps the scores of entities in the calibration of relations; given entities have a score of 1.
 _CERTAIN = 0.99
-# Ties the relations to each other, of which some are rare.
+# Regularises the offsets of the relations towards their common offset, since some relations are rare.
 _OFFSET_PENALTY = 0.5
 
 
 @dataclass(frozen=True)
 class Calibration:
     """
-    From scores to shares of right findings: `sigmoid(slope · logit(score) + offset)`.
+    Maps scores to probabilities of being correct: `sigmoid(slope · logit(score) + offset)`.
 
     Attributes:
-        entity_slope, entity_offset: of entities.
-        relation_slope: of relations.
-        relation_entity_slope: of the sum of the logits of both entities' calibrated scores, up to 0.99.
-        relation_offsets: of each relation.
-        min_confidence: precision in percent → least calibrated score at which relations are right that often in the
-            documents of the calibration; without the precisions that no score reaches.
+        entity_slope, entity_offset: slope and offset for entities.
+        relation_slope: slope for relations.
+        relation_entity_slope: slope of the sum of the logits of both entities' calibrated scores, capped at 0.99.
+        relation_offsets: offset of each relation type.
+        min_confidence: precision in percent → calibrated score such that the relations with at least this score had
+            this precision in the calibration documents; without precisions that no score reaches.
     """
 
     entity_slope: float
@@ -72,7 +72,10 @@ class Calibration:
         Args:
             scores: shape `(num_pairs, num_relation_types)`.
             head, tail: calibrated scores of the entities, shape `(num_pairs,)`.
-            relation_types: names of the columns.
+            relation_types: relation type of each column.
+
+        Returns:
+            Shape `(num_pairs, num_relation_types)`; scores of 0 stay 0.
         """
         offsets = scores.new_tensor([self.relation_offsets[name] for name in relation_types])
         entities = self.relation_entity_slope * _both(head, tail)
@@ -81,13 +84,13 @@ class Calibration:
 
 
 def logit(scores: Tensor) -> Tensor:
-    """Logarithm of the odds, finite for 0 and 1."""
+    """Log-odds of scores, clamped to be finite for 0 and 1."""
     clamped = scores.clamp(_LEAST, _MOST)
     return torch.log(clamped) - torch.log1p(-clamped)
 
 
 def _both(head: Tensor, tail: Tensor) -> Tensor:
-    """What the scores of both entities say of a relation between them."""
+    """Sum of the logits of both entities' scores."""
     return logit(head.clamp(max=_CERTAIN)) + logit(tail.clamp(max=_CERTAIN))
 
 
@@ -95,18 +98,19 @@ def fit_calibration(
     predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], relation_types: Sequence[str]
 ) -> Calibration:
     """
-    The calibration of a model from what it finds, uncalibrated, in documents that it has not been trained on.
+    Fit a calibration to an uncalibrated model's predictions for documents that it was not trained on.
 
     Args:
         predictions: documents from `extract` with `relation_threshold=LOWEST_SCORE`.
-        references: the same documents with the right entities and relations.
+        references: the same documents with the gold entities and relations.
+        relation_types: the model's relation types.
 
     Raises:
-        ValueError: where fewer than `LEAST_FINDINGS` entities or relations are found.
+        ValueError: if fewer than `LEAST_FINDINGS` entities or relations are found.
     """
     entities = [finding for pair in zip(predictions, references, strict=True) for finding in _entities(*pair)]
     if len(entities) < LEAST_FINDINGS:
-        raise ValueError(f"{len(entities)} entities are found; a calibration takes {LEAST_FINDINGS} or more.")
+        raise ValueError(f"{len(entities)} entities are found; calibration needs at least {LEAST_FINDINGS}.")
     score, right = (torch.tensor(column, dtype=torch.float64) for column in zip(*entities, strict=True))
     slope, offset = _logistic_regression(torch.stack([logit(score), torch.ones_like(score)], dim=1), right).tolist()
 
@@ -114,7 +118,7 @@ def fit_calibration(
     if not relation_types:
         return Calibration(slope, offset, 1.0, 0.0, {})
     if len(relations) < LEAST_FINDINGS:
-        raise ValueError(f"{len(relations)} relations are found; a calibration takes {LEAST_FINDINGS} or more.")
+        raise ValueError(f"{len(relations)} relations are found; calibration needs at least {LEAST_FINDINGS}.")
     rows, kinds = [row[:4] for row in relations], [row[4] for row in relations]
     score, head, tail, right = torch.tensor(rows, dtype=torch.float64).unbind(1)
     first = Calibration(slope, offset, 1.0, 0.0, dict.fromkeys(relation_types, 0.0))
@@ -134,31 +138,37 @@ def fit_calibration(
 
 def relation_threshold(min_confidence: float | str, config: Any) -> float:
     """
-    The least score of a relation for a confidence: a score between 0 and 1, or the share of relations that shall be
-    right, such as `"95%"`.
+    The minimum score of a relation for a confidence: a score between 0 and 1, or the percentage of relations that
+    should be correct, such as `"95%"`.
 
     Raises:
-        ValueError: for anything else, and for a share that the checkpoint's calibration does not know.
+        ValueError: if the confidence is neither, or the checkpoint is not calibrated for this percentage.
     """
     text = str(min_confidence).strip()
     try:
         value = float(text.removesuffix("%"))
     except ValueError:
-        raise ValueError(f"min_confidence is a score such as 0.8 or a share such as 95%, not {text!r}.") from None
+        raise ValueError(
+            f"min_confidence={text!r} is neither a score such as 0.8 nor a percentage such as 95%."
+        ) from None
     if not text.endswith("%"):
         if not 0 <= value <= 1:
-            raise ValueError(f"min_confidence must lie between 0 and 1, or end in %, not {text}.")
+            raise ValueError(f"min_confidence={text!r} must lie between 0 and 1, or end in %.")
         return value
     if config.calibration is None:
-        raise ValueError(f"min_confidence={text}: this checkpoint is not calibrated (train.py --calibrate true).")
+        raise ValueError(
+            f"min_confidence={text!r}: this model is not calibrated, so only a score such as 0.8 is possible. "
+            "Training with `--calibrate true` calibrates it."
+        )
     known = config.calibration["min_confidence"]
     if f"{value:g}" not in known:
-        raise ValueError(f"min_confidence={text}: the calibration knows {', '.join(f'{name}%' for name in known)}.")
+        percentages = ", ".join(f"{name}%" for name in known) or "no percentage"
+        raise ValueError(f"min_confidence={text!r}: this model is calibrated for {percentages}.")
     return float(known[f"{value:g}"])
 
 
 def least_score(scores: Sequence[float], right: Sequence[float], precision: float) -> float | None:
-    """The lowest score from which on at least this share of the findings is right; `None` where there is none."""
+    """The lowest score such that predictions with at least this score have this precision, if there is one."""
     kept = correct = 0.0
     best = None
     ordered = sorted(zip(scores, right, strict=True), reverse=True)
@@ -171,14 +181,14 @@ def least_score(scores: Sequence[float], right: Sequence[float], precision: floa
 
 
 def expected_calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
-    """Mean distance of score and share of right findings over bins of equal width, weighted by their findings."""
+    """Mean absolute difference between score and precision over bins of equal width, weighted by their sizes."""
     return sum(count * abs(mean_score - share) for mean_score, share, count in reliability(scores, right, bins)) / max(
         1, len(scores)
     )
 
 
 def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
-    """Mean score, share of right findings and number of findings of each bin that has any."""
+    """Mean score, precision and number of predictions of each bin that is not empty."""
     places: dict[int, list[tuple[float, bool]]] = {}
     for score, is_right in zip(scores, right, strict=True):
         places.setdefault(min(bins - 1, int(score * bins)), []).append((score, is_right))
@@ -191,7 +201,7 @@ def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) 
 def scored_findings(
     predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]
 ) -> dict[str, tuple[list[float], list[bool]]]:
-    """Scores of the found entities and relations, and whether they are right, under `entity` and `relation`."""
+    """Scores of the predicted entities and relations, and whether they are correct, by `entity` and `relation`."""
     entities = [finding for pair in zip(predictions, references, strict=True) for finding in _entities(*pair)]
     relations = [finding for pair in zip(predictions, references, strict=True) for finding in _relations(*pair)]
     return {
@@ -206,7 +216,7 @@ def _entities(found: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tu
 
 
 def _relations(found: Mapping[str, Any], reference: Mapping[str, Any]) -> list[tuple[float, float, float, bool, str]]:
-    """Score of the relation, of its head and of its tail, whether it is right, and its type."""
+    """For each relation its score, those of its head and tail, whether it is correct, and its type."""
     gold = {_triple(relation, reference["entities"]) for relation in reference["relations"]}
     entities = found["entities"]
     return [
@@ -230,7 +240,7 @@ def _triple(relation: Mapping[str, Any], entities: Sequence[Mapping[str, Any]]) 
 
 
 def _logistic_regression(features: Tensor, labels: Tensor, penalty: Tensor | None = None) -> Tensor:
-    """Weights of least cross-entropy, with a penalty on their squares, shape `(num_features,)`."""
+    """Weights that minimise the cross-entropy plus a penalty on their squares, shape `(num_features,)`."""
     weights = torch.zeros(features.shape[1], dtype=features.dtype, requires_grad=True)
     weights.data[0] = 1.0
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
@@ -238,7 +248,7 @@ def _logistic_regression(features: Tensor, labels: Tensor, penalty: Tensor | Non
     def loss() -> Tensor:
         optimizer.zero_grad()
         value = torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, labels, reduction="sum")
-        # Findings that are all right would drive the weights to infinity.
+        # If all predictions were correct, the weights would grow to infinity without this term.
         value = value + 1e-3 * (weights**2).sum()
         if penalty is not None:
             value = value + (penalty * weights**2).sum()

@@ -7,11 +7,11 @@ from .configuration_iser import IserConfig, JointExtractionConfig
 
 def model_card(config: JointExtractionConfig, sections: str = "") -> str:
     """
-    Model card (README.md with the Hub's YAML head) of a checkpoint.
+    The model card of a checkpoint: the text of a README.md with YAML front matter for the Hub.
 
     Args:
         config: the checkpoint's configuration.
-        sections: further Markdown, such as data, settings and scores of the training.
+        sections: additional Markdown, such as training data, settings and scores.
     """
     if isinstance(config, IserConfig):
         title = "ISER: joint entity and relation extraction"
@@ -27,8 +27,8 @@ def model_card(config: JointExtractionConfig, sections: str = "") -> str:
     scores = (
         "it makes mistakes and its scores are not calibrated probabilities."
         if config.calibration is None
-        else "it makes mistakes. Its scores say how often such findings were right in its validation documents, and "
-        "less of other text."
+        else "it makes mistakes. Its scores are calibrated on its validation documents: they estimate how often such "
+        "predictions are correct there, and are less reliable on other text."
     )
     return f"""---
 library_name: transformers

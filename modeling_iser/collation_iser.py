@@ -1,4 +1,4 @@
-"""Documents → batch tensors, labels and negative samples."""
+"""Turn documents into batch tensors with labels and negative samples."""
 
 from __future__ import annotations
 
@@ -36,47 +36,51 @@ class Sentence:
 
 
 Lost = list[tuple[str, str]]
-"""What is lost, each with its document's id and its words."""
+"""Entities or relations that are left out: the document's id and the text of each."""
 
 
 @dataclass
 class PreparationReport:
-    """What the model cannot learn, or cannot find, of a set of documents."""
+    """What the model cannot learn from a set of documents, or cannot extract from them."""
 
     documents: int = 0
     windowed: list[str] = field(default_factory=list)
-    """Ids of documents longer than the encoder, read in windows."""
+    """Ids of documents too long for the encoder, which are split into windows."""
     empty: list[str] = field(default_factory=list)
-    """Ids of documents without any word."""
+    """Ids of documents without words."""
     wide_entities: Lost = field(default_factory=list)
     """Entities wider than `max_span_width`."""
     second_types: Lost = field(default_factory=list)
-    """Entities whose words are an entity of another type already: the model gives a span one type."""
+    """Entities with the same words as an entity of another type: the model assigns one type to a span."""
     overlapping_entities: Lost = field(default_factory=list)
-    """Entities that share words with an earlier one, where the configuration does not allow overlaps."""
+    """Entities that share words with an earlier one, if the configuration does not allow overlaps."""
     lost_relations: Lost = field(default_factory=list)
-    """Relations that lost an entity, fit into no window, or join an entity to itself."""
+    """Relations whose head or tail was left out, that fit into no window, or that join an entity to itself."""
 
     def summary(self) -> str:
-        """The report in a few lines for a person: counts and examples."""
+        """Counts and examples for the log, in one line."""
         lines = [
             f"{self.documents} documents",
             _line(self.wide_entities, "entities are wider than max_span_width and cannot be found"),
-            _line(self.second_types, "entities have the words of an entity of another type and cannot be found"),
+            _line(self.second_types, "entities have the same words as an entity of another type and cannot be found"),
             _line(
                 self.overlapping_entities,
-                "entities share words with another; of such entities the most probable one is found "
+                "entities overlap another one; only the most probable of them is found "
                 "(overlapping_entities: true finds all)",
             ),
             _line(
                 self.lost_relations,
-                "relations cannot be learned: an entity is lost, the two lie in no common window, or are the same",
+                "relations cannot be learned: an entity is missing, no window contains both entities, or head and tail "
+                "are the same",
             ),
         ]
         if self.windowed:
-            lines.append(f"{len(self.windowed)} documents are read in windows ({_some(self.windowed)})")
+            lines.append(
+                f"{len(self.windowed)} documents are too long for the encoder and are split into windows "
+                f"({_some(self.windowed)})"
+            )
         if self.empty:
-            lines.append(f"{len(self.empty)} documents hold no word ({_some(self.empty)})")
+            lines.append(f"{len(self.empty)} documents have no words ({_some(self.empty)})")
         return "; ".join(line for line in lines if line)
 
 
@@ -96,8 +100,8 @@ def tokenize_words(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Seque
     """
     Subword token ids of every word of every sentence, without special tokens.
 
-    A word that the tokenizer drops (a control character, say) becomes the unknown token, so that words and
-    their offsets stay as they are.
+    A word that the tokenizer drops (such as a control character) becomes the unknown token, so that every word has at
+    least one token.
     """
     token_ids = _token_ids(tokenizer, sentences)
     unknown = tokenizer.unk_token_id
@@ -136,7 +140,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[
 
 
 def max_sentence_tokens(tokenizer: PreTrainedTokenizerBase, config: JointExtractionConfig) -> int:
-    """Most subword tokens of a sentence, without special tokens."""
+    """Maximum number of subword tokens in a sentence, without special tokens."""
     return config.max_position_embeddings - sum(map(len, special_tokens(tokenizer)))
 
 
@@ -144,13 +148,14 @@ def prepare_sentences(
     documents: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, config: JointExtractionConfig
 ) -> tuple[list[Sentence], PreparationReport]:
     """
-    Documents → sentences for training, with what had to be left out.
+    Turn annotated documents into sentences for training, and report what had to be left out.
 
     Args:
-        documents: with the labels of the configuration; a symmetric relation stands in one direction or both.
+        documents: documents with labels of the configuration; a symmetric relation may be given in either direction or
+            in both.
 
     Raises:
-        ValueError: for a label that the configuration does not list, or offsets outside the document.
+        ValueError: if a label is missing from the configuration, or an offset lies outside its document.
     """
     documents = list(documents)
     limit = max_sentence_tokens(tokenizer, config)
@@ -190,7 +195,7 @@ def _shift(span: tuple[int, int], start: int) -> tuple[int, int]:
 
 
 def _words(tokens: Sequence[str], start: int, end: int, most: int = 8) -> str:
-    """The words of a span, in quotation marks; of a long one the first and their number."""
+    """The words of a span, in quotation marks; a long span is cut off and its width added."""
     shown = " ".join(tokens[start : min(end, start + most)])
     return f"'{shown}'" if end - start <= most else f"'{shown} …' ({end - start} words)"
 
@@ -198,14 +203,16 @@ def _words(tokens: Sequence[str], start: int, end: int, most: int = 8) -> str:
 def _labels(
     document: Mapping[str, Any], config: JointExtractionConfig, report: PreparationReport
 ) -> tuple[dict[tuple[int, int], int], dict[tuple[tuple[int, int], tuple[int, int]], set[int]]]:
-    """Entities and relations of a document as labels; what the model cannot find goes into the report."""
+    """Labels of a document's entities and relations; what the model cannot find is added to the report."""
     name, length = document["id"], len(document["tokens"])
     entities: dict[tuple[int, int], int] = {}
     spans = []
     for entity in document["entities"]:
         start, end = span = (entity["start"], entity["end"])
         if not 0 <= start < end <= length:
-            raise ValueError(f"Document {name!r}: entity {span} lies outside its {length} words or holds no word.")
+            raise ValueError(
+                f"Document {name!r}: entity {span} lies outside the document's {length} words or is empty."
+            )
         spans.append(span)
         label = _label_index(name, "entity", entity["type"], config.entity_types) + 1
         lost = (name, _words(document["tokens"], start, end))
@@ -222,7 +229,7 @@ def _labels(
         if not (0 <= relation["head"] < len(spans) and 0 <= relation["tail"] < len(spans)):
             raise ValueError(
                 f"Document {name!r}: relation {relation['type']} joins entities {relation['head']} and "
-                f"{relation['tail']}, but there are {len(spans)}."
+                f"{relation['tail']}, but the document has {len(spans)}."
             )
         label = _label_index(name, "relation", relation["type"], config.relation_types)
         head, tail = spans[relation["head"]], spans[relation["tail"]]
@@ -246,7 +253,10 @@ def encode_sentences(
     sentences: Sequence[Sequence[Sequence[int]]], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Tensor]:
     """
-    Subword tokens by word → the encoder's input and the words' token ranges.
+    The encoder's input, and the token range of each word.
+
+    Args:
+        sentences: subword token ids of the words of each sentence.
 
     Returns:
         `input_ids` and `attention_mask`, shape `(batch_size, num_tokens)`; `word_token_start` and
@@ -281,21 +291,24 @@ def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 class MentionReplacement:
     """
-    Training sentences with some mentions replaced by other mentions of the same type (Dai and Adel, 2020).
+    Replaces mentions in training sentences with other mentions of the same type (Dai and Adel, 2020).
 
-    The relations stay: what the sentence says of one drug it now says of another. So the model learns relations from
-    the words around the mentions and not from the mentions. A sentence whose mentions overlap, or that would grow
-    beyond the encoder's positions, stays as it is.
+    Relations are kept, so the model learns them from the context of the mentions rather than from the mentions. A
+    sentence is left unchanged if its mentions overlap, or if the result would not fit into the encoder.
 
     Args:
-        sentences: whose mentions are drawn from, each as often as it occurs.
-        probability: that a mention is replaced; mentions of the same words are replaced together, by the same words.
-        max_tokens: most subword tokens of a sentence, without special tokens.
+        sentences: source of the replacements; a mention is drawn in proportion to its frequency.
+        probability: probability that a mention is replaced. Mentions with the same words and type in a sentence get the
+            same replacement.
+        max_tokens: maximum number of subword tokens in a sentence, without special tokens.
+
+    Raises:
+        ValueError: if the probability is not between 0 and 1.
     """
 
     def __init__(self, sentences: Iterable[Sentence], probability: float, max_tokens: int) -> None:
         if not 0 <= probability <= 1:
-            raise ValueError(f"The probability of a mention's replacement must be in [0, 1], got {probability}.")
+            raise ValueError(f"The probability of replacing a mention must be in [0, 1], got {probability}.")
         self.probability = probability
         self.max_tokens = max_tokens
         self.mentions: dict[int, list[list[list[int]]]] = {}
@@ -304,7 +317,7 @@ class MentionReplacement:
                 self.mentions.setdefault(label, []).append(sentence.word_tokens[start:end])
 
     def __call__(self, sentence: Sentence, generator: random.Random) -> Sentence:
-        """The sentence with its own draw of replacements."""
+        """The sentence with randomly drawn replacements."""
         spans = sorted(sentence.entities)
         if any(start < end for (_, end), (start, _) in itertools.pairwise(spans)):
             return sentence
@@ -336,19 +349,22 @@ class MentionReplacement:
 @dataclass
 class TrainingCollator:
     """
-    Sentences → a training batch; the labels and samples are the subclass's.
+    Makes training batches of sentences; subclasses define the labels and the sampling.
 
-    All draws depend on the seed, the epoch and the sentence alone, not on the batch, the process or the order of the
+    Random draws depend only on the seed, the epoch and the sentence, not on the batch, the process or the order of the
     data.
 
     Args:
-        tokenizer: gives the special and padding tokens.
-        config: gives the labels and the width limit.
-        negative_spans: most negative spans of a sentence, at least 1, for systems that draw them.
-        negative_pairs: most negative pairs of a sentence.
-        seed: seed of the draw.
-        epoch: set it before each epoch, so that every epoch draws anew.
-        replacement: replaces mentions before anything else is drawn.
+        tokenizer: provides the special and padding tokens.
+        config: provides the labels and the maximum span width.
+        negative_spans: maximum number of negative spans per sentence, at least 1, for systems that sample them.
+        negative_pairs: maximum number of negative pairs per sentence.
+        seed: seed of the random draws.
+        epoch: number of the epoch; set it before each epoch, so that every epoch has its own draws.
+        replacement: applied to the sentences before anything else is drawn.
+
+    Raises:
+        ValueError: if `negative_spans` or `negative_pairs` is too small.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -367,33 +383,34 @@ class TrainingCollator:
             )
 
     def __call__(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
-        """The tensors of `encode_sentences`, and those of `labels`."""
+        """The tensors of `encode_sentences` and of `labels`."""
         if self.replacement is not None:
             sentences = [self.replacement(sentence, self.generator(sentence, "mentions")) for sentence in sentences]
         tokens = encode_sentences([sentence.word_tokens for sentence in sentences], self.tokenizer)
         return {**tokens, **self.labels(sentences)}
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:
-        """What the system learns from."""
+        """The tensors that the system is trained on, in addition to those of `encode_sentences`."""
         raise NotImplementedError
 
     def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         """
-        The labels of a sentence, decoded: entities and relations as `extract` would give them if the model were right
-        in everything. What is missing or wrong is what the system cannot express.
+        Decode the labels of a sentence: what `extract` would return if every prediction were correct. Whatever differs
+        from the annotation is what the system cannot express.
         """
         raise NotImplementedError
 
     def generator(self, sentence: Sentence, what: str) -> random.Random:
+        """Random generator for one purpose (`what`) and sentence in the current epoch."""
         tokens = [token for word in sentence.word_tokens for token in word]
         return random.Random(f"{self.seed} {self.epoch} {sentence.document_id} {tokens[:8]} {what}")
 
 
 class IserCollator(TrainingCollator):
     """
-    Negative samples are drawn as in SpERT (paper section 3): spans among all candidates that are no entity, pairs among
-    the ordered pairs of gold entities that stand in no relation. A model with a first pass learns from other spans,
-    those that pass it.
+    Draws negative samples as in SpERT (paper section 3): spans from all candidates that are not entities, pairs from
+    all ordered pairs of gold entities without a relation. A model with a first pass replaces the negative spans with
+    the candidates that pass.
     """
 
     def labels(self, sentences: Sequence[Sentence]) -> dict[str, Tensor]:

@@ -1,27 +1,27 @@
 """
-`iser-extract`: entities and relations of files of texts, from the command line.
+`iser-extract`: extract entities and relations from files on the command line.
 
-Exit codes: 0, everything was extracted; 1, nothing could be done (no file, no model, wrong options); 2, done, but some
-lines could not be read and were reported.
+Exit codes: 0: all texts were processed; 1: the command failed (no file, no model, wrong options); 2: some lines could
+not be read and were reported, all others were processed.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from .document_files import DOCUMENT_FORMATS, read_leaflet
+from .commands import extra, in_options
+from .document_files import DOCUMENT_FORMATS, require_library
+from .input_files import DRUG_COLUMN, INPUT_FORMATS, input_format, read_items, tell
 from .result_files import (
     ANNOTATION_FORMATS,
     ORDERS,
@@ -32,93 +32,104 @@ from .result_files import (
     read_results,
     write_results,
 )
+from .text_files import known_encoding
 
 
-INPUT_FORMATS = ("txt", "jsonl", "csv", "parquet", *DOCUMENT_FORMATS)
 ENGINES = ("local", "ray")
 DIRECTORY_FORMATS = ("parquet", "jsonl", "csv")
-"""Formats of which a file's parts are files of the same format."""
-
-Item = tuple[str, int, dict[str, Any] | ValueError]
-"""Source, line (or row) number counted from 1, and `{"text", "drug"}` or what is wrong with the line."""
+"""Formats in which a directory of results may be written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+    """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
     except (OSError, ValueError, ImportError) as error:
-        print(f"iser-extract: {error}", file=sys.stderr)
+        tell(in_options(str(error), option_names(options)))
         return 1
     except KeyboardInterrupt:
-        print("iser-extract: interrupted; the same command with --resume goes on", file=sys.stderr)
+        tell(f"interrupted{'; run the same command with --resume to continue' if options.output else ''}")
         return 130
+
+
+def option_names(options: argparse.Namespace) -> dict[str, str]:
+    """The command's option for each Python argument of the same name."""
+    return {name: f"--{name.replace('_', '-')}" for name in vars(options)}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="iser-extract",
         description="Extract entities and relations from texts. Not for clinical decisions.",
-        epilog="Exit codes: 0 all done, 1 nothing done, 2 done but some lines were broken and are reported.",
+        epilog="Exit codes: 0: all texts processed; 1: failed; 2: processed, except for lines reported as unreadable.",
     )
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="FILE",
-        help=".txt (a text a line), .jsonl, .csv, .parquet, - for standard input; or a leaflet, "
-        f".{', .'.join(DOCUMENT_FORMATS)}: its drug, and its section on interactions",
+        help=".txt (one text per line), .jsonl, .csv, .parquet, or - for standard input; or a leaflet as "
+        f".{', .'.join(DOCUMENT_FORMATS)}, whose drug and section on interactions are detected",
     )
-    parser.add_argument("--output", type=Path, help="file to write; without it, JSON lines go to standard output")
+    parser.add_argument("--output", type=Path, help="file to write; default: JSON lines on standard output")
     parser.add_argument(
         "--format",
         choices=OUTPUT_FORMATS,
-        help="of the output; default: by the output's name. doccano and label-studio are pre-annotations, which these "
-        "tools import (see docs/annotation_loop.md)",
+        help="output format; default: from the extension of --output. doccano and label-studio are pre-annotations to "
+        "import into these tools (see docs/annotation_loop.md)",
     )
     parser.add_argument(
         "--order",
         choices=ORDERS,
         default="input",
-        help="of the output: as the input, or the texts first whose least certain entity or relation has the lowest "
-        "score; needs --output",
+        help="order of the output: that of the input, or by the lowest score of an entity or relation in each text, "
+        "least certain texts first; needs --output",
     )
-    parser.add_argument("--input-format", choices=INPUT_FORMATS, help="default: by the name; txt for standard input")
-    parser.add_argument("--model", help="directory or Hub name of an ISER checkpoint; default: the bundled model")
-    parser.add_argument("--drug", help="the drug whose leaflet the texts are from")
+    parser.add_argument(
+        "--input-format", choices=INPUT_FORMATS, help="default: from the file's extension; txt for standard input"
+    )
+    parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="encoding of text, JSON lines, CSV, Markdown and HTML, such as gb18030 or utf-16-le; default: detected: "
+        "UTF-16 by its byte order mark, else the encoding that an HTML file declares, else UTF-8, else GB18030",
+    )
+    parser.add_argument("--model", help="directory or Hub name of a checkpoint; default: the bundled model")
+    parser.add_argument("--drug", help="drug whose leaflet the texts are from; for models with the entity type 药物")
     parser.add_argument("--text-column", default="text", help="column or JSON key of the text (default: text)")
-    parser.add_argument("--drug-column", default="drug", help="column or JSON key of the drug (default: drug)")
-    parser.add_argument("--whole", action="store_true", help="a .txt file is one text, not one a line")
-    parser.add_argument("--entity-threshold", type=float, help="least score of an entity")
-    parser.add_argument("--relation-threshold", type=float, help="least score of a relation")
+    parser.add_argument("--drug-column", default=DRUG_COLUMN, help="column or JSON key of the drug (default: drug)")
+    parser.add_argument("--whole", action="store_true", help="read a .txt file as one text, not one text per line")
+    parser.add_argument("--entity-threshold", type=float, help="minimum score of an entity")
+    parser.add_argument("--relation-threshold", type=float, help="minimum score of a relation")
     parser.add_argument(
         "--min-confidence",
         metavar="SHARE",
-        help="keep the relations of which so many are right, such as 95%% (of a calibrated checkpoint)",
+        help="minimum score of a relation or, for a calibrated checkpoint, the percentage of relations that should be "
+        "correct, such as 95%%",
     )
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=16, help="sentences per batch (default: 16)")
     parser.add_argument("--device", help="cpu, cuda:0, … (default: cpu)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the device's")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
     parser.add_argument(
         "--backend",
         default="torch",
-        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need graphs that "
-        "python -m modeling_iser.onnx_iser exports",
+        help="torch, int8 (8-bit integers), onnx or onnx-int8; the last two need graphs exported with "
+        "python -m modeling_iser.onnx_iser",
     )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default=ENGINES[0],
-        help="local: in this process; ray: in many, on this machine or a Ray cluster (RAY_ADDRESS), into a directory "
-        "too, with a Parquet file for every few hundred lines (see docs/scale.md)",
+        help="local: this process; ray: many processes on this machine or a Ray cluster (RAY_ADDRESS), which can also "
+        "write a directory with a Parquet file for every few hundred lines (see docs/scale.md)",
     )
-    parser.add_argument("--workers", type=int, help="processes with a model each (engine ray); default: what there is")
-    parser.add_argument("--gpus-per-worker", type=float, default=0, help="GPUs of each, such as 1 or 0.5; default: 0")
-    parser.add_argument("--html", type=Path, help="write a page with pictures too")
-    parser.add_argument("--resume", action="store_true", help="go on after an interruption; needs --output")
     parser.add_argument(
-        "--quiet", action="store_true", help="no progress bar (there is none either where nobody watches)"
+        "--workers", type=int, help="number of processes, each with a model (engine ray); default: all that fit"
     )
+    parser.add_argument("--gpus-per-worker", type=float, default=0, help="GPUs per worker, such as 0.5; default: 0")
+    parser.add_argument("--html", type=Path, help="also write an HTML page with pictures")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run; needs --output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar (never shown outside a terminal)")
     return parser
 
 
@@ -128,7 +139,8 @@ def _run(options: argparse.Namespace) -> int:
         suffix = "parquet"
     options.format = options.format or {"txt": "text"}.get(suffix, suffix)
     sources = _check(options)
-    reports = _Reports()
+    _check_model(options)
+    reports = _Reports(option_names(options))
     if options.output is None:
         _to_standard_output(options, _extract(options, sources, reports))
     elif _to_directory(options):
@@ -141,7 +153,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _to_directory(options: argparse.Namespace) -> bool:
-    """Whether the output is a directory of parts: one that is there, or a name without ending."""
+    """Whether the output is a directory of parts: an existing directory, or a name without extension."""
     output: Path | None = options.output
     return options.engine == "ray" and output is not None and (output.is_dir() or not output.suffix)
 
@@ -150,9 +162,14 @@ def _to_standard_output(options: argparse.Namespace, results: Iterator[Result]) 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     shown: list[Result] = []
-    for piece in TEXT_FORMATS[options.format](_keep(results, shown) if options.html else results, _model_name(options)):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+    pieces = TEXT_FORMATS[options.format](_keep(results, shown) if options.html else results, _model_name(options))
+    try:
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    except BrokenPipeError:  # Whoever read the output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     if options.html:
         _write_html(shown, options.html)
 
@@ -165,7 +182,7 @@ def _keep(results: Iterator[Result], kept: list[Result]) -> Iterator[Result]:
 
 def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    # Results gather beside the output, which appears when all are there: line by line, or in files of parts.
+    # Results are collected beside the output, line by line or in files of parts; the output appears when complete.
     partial, parts = (options.output.with_name(options.output.name + end) for end in (".partial", ".parts"))
     if options.resume and not partial.exists() and not parts.exists() and options.output.exists():
         print(f"{options.output} is complete.", file=sys.stderr)
@@ -193,7 +210,7 @@ def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], report
 
 
 def _gather(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports, partial: Path) -> None:
-    """Extract in this process, a line of `partial` for every result."""
+    """Extract in this process, writing a line of `partial` for each result."""
     if options.resume:
         _repair(partial)
     with partial.open("a" if options.resume else "w", encoding="utf-8", newline="\n") as stream:
@@ -203,33 +220,98 @@ def _gather(options: argparse.Namespace, sources: list[tuple[str, str]], reports
 
 
 def _check(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Refuse what can be refused before the model is loaded; the input files with their formats."""
+    """
+    Validate the options before the model is loaded, and return the input files with their formats.
+
+    Raises:
+        ValueError: if options are wrong or contradict each other.
+        FileNotFoundError: if an input file does not exist.
+        ImportError: if a format needs a package that is not installed.
+    """
+    for option, path in (("--html", options.html), ("--output", options.output)):
+        if path is not None and path.is_dir() and not (option == "--output" and _to_directory(options)):
+            raise ValueError(f"{option}: {path} is a directory. Name a file in it.")
     if options.format not in OUTPUT_FORMATS:
-        raise ValueError(f"--format: {options.format!r} is not known. Known: {', '.join(OUTPUT_FORMATS)}.")
+        raise ValueError(
+            f"--output: the extension of {options.output} names no format. Give --format {'|'.join(OUTPUT_FORMATS)}."
+        )
     if options.output is None and (options.resume or options.format == "parquet" or options.order != "input"):
         raise ValueError("--resume, --order and Parquet need --output.")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1.")
+    if options.drug is not None and not options.drug.strip():
+        raise ValueError("--drug: the name is blank. Leave the option out if there is no drug.")
+    if options.encoding is not None:
+        known_encoding(options.encoding)
     if options.engine == "ray":
         _check_ray(options)
     elif options.workers is not None or options.gpus_per_worker:
         raise ValueError("--workers and --gpus-per-worker need --engine ray.")
-    sources = [(name, _input_format(name, options.input_format)) for name in options.inputs]
-    for name, input_format in sources:
-        if name == "-" and input_format in DOCUMENT_FORMATS:
-            raise ValueError(f"a .{input_format} document is read from a file, not from standard input")
-        if name != "-" and not Path(name).is_file():
-            raise FileNotFoundError(f"there is no file {name}")
-        if name != "-" and options.output is not None and Path(name).resolve() == options.output.resolve():
-            raise ValueError(f"{name} is both input and output.")
+    for name in options.inputs:
+        _check_input(name, options)
+    sources = [(name, input_format(name, options.input_format)) for name in options.inputs]
+    for name, file_format in sources:
+        if name == "-" and file_format in DOCUMENT_FORMATS:
+            raise ValueError(f"a .{file_format} document must be a file, not standard input")
+        require_library(file_format)
+    if options.html is not None and options.output is not None and options.html.resolve() == options.output.resolve():
+        raise ValueError(f"--html and --output: both name {options.output}.")
     if options.format in ANNOTATION_FORMATS:
         if len(set(options.inputs)) < len(options.inputs):
-            raise ValueError(
-                f"--format {options.format}: a file is given twice, and its texts would have the same ids."
-            )
-        if importlib.util.find_spec("datasets") is None:
-            raise ImportError(f'--format {options.format} needs the package datasets: pip install -e ".[corpus]"')
+            raise ValueError(f"--format {options.format}: a file is given twice, so its texts would have the same ids.")
+        with extra("corpus"):
+            import datasets  # noqa: F401
     return sources
+
+
+def _check_input(name: str, options: argparse.Namespace) -> None:
+    if name == "-":
+        return
+    path = Path(name)
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} is a directory. Name the files in it, such as {path / '*.txt'}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name}")
+    if path.resolve() in [output.resolve() for output in (options.output, options.html) if output is not None]:
+        raise ValueError(f"{name} is both input and output.")
+
+
+def _check_model(options: argparse.Namespace) -> None:
+    """
+    Validate the options that depend on the model before it is loaded.
+
+    Raises:
+        ValueError: if `--model` is not a checkpoint, or the model does not support an option.
+        OSError: if the model cannot be found.
+    """
+    from transformers import AutoConfig
+
+    from . import DEFAULT_MODEL, JointExtractionConfig
+    from .configuration_iser import check_choice
+    from .pipeline_iser import BACKENDS, check_takes_drug, takes_drug, thresholds
+
+    check_choice("backend", options.backend, BACKENDS)
+    if options.model is not None:
+        _check_checkpoint(options.model)
+    config = AutoConfig.from_pretrained(options.model or DEFAULT_MODEL)
+    if not isinstance(config, JointExtractionConfig):
+        raise ValueError(f"--model: {options.model} is a {config.model_type} model, which finds no relations.")
+    if options.drug is not None:
+        check_takes_drug(config, options.drug)
+    if options.drug_column != DRUG_COLUMN:
+        check_takes_drug(config, options.drug_column, "drug_column")
+    thresholds(config, options.entity_threshold, options.relation_threshold, options.min_confidence)
+    options.takes_drug, options.drugs_ignored = takes_drug(config), False
+
+
+def _check_checkpoint(name: str) -> None:
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"--model: {name} is not a checkpoint: it has no config.json.")
+    if path.is_file():
+        raise ValueError(f"--model: {name} is a file. Name the directory of a checkpoint.")
+    if not path.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):  # which could be a name on the Hub
+        raise FileNotFoundError(f"--model: there is no directory {name}.")
 
 
 def _check_ray(options: argparse.Namespace) -> None:
@@ -241,19 +323,20 @@ def _check_ray(options: argparse.Namespace) -> None:
         raise ValueError("--gpus-per-worker must not be negative.")
     if _to_directory(options):
         if options.format not in DIRECTORY_FORMATS:
-            raise ValueError(f"a directory holds files of the formats {', '.join(DIRECTORY_FORMATS)}.")
+            raise ValueError(f"a directory can only have the formats {', '.join(DIRECTORY_FORMATS)}.")
         if options.html or options.order != "input":
-            raise ValueError("--html and --order need one file as the output, not a directory.")
+            raise ValueError("--html and --order need a file as output, not a directory.")
 
 
 class _Reports:
-    """Tells of the lines that could not be read, and counts them."""
+    """Reports and counts the lines that could not be read."""
 
-    count = 0
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names, self.count = names, 0
 
     def __call__(self, source: str, line: int, error: object) -> None:
         self.count += 1
-        print(f"iser-extract: {source}, line {line}: {error}", file=sys.stderr)
+        tell(f"{source}, line {line}: {in_options(str(error), self.names)}")
 
     @property
     def exit_code(self) -> int:
@@ -263,12 +346,12 @@ class _Reports:
 def _extract(
     options: argparse.Namespace, sources: list[tuple[str, str]], report: _Reports, done: Path | None = None
 ) -> Iterator[Result]:
-    """The results of the texts in order; those that are in the file `done` are there already."""
+    """The results of the texts in order, without those that are already in the file `done`."""
     from tqdm.auto import tqdm
 
     def good() -> Iterator[tuple[str, int, dict[str, Any]]]:
-        for name, input_format in sources:
-            for source, line, item in read_items(name, input_format, options):
+        for name, file_format in sources:
+            for source, line, item in read_items(name, file_format, options):
                 if isinstance(item, ValueError):
                     report(source, line, item)
                 else:
@@ -281,19 +364,22 @@ def _extract(
             if (source, line) == (record["source"], record["line"]):
                 skipped += 1
                 break
-            report(source, line, "there is no result of it, but of later lines")
+            report(source, line, "the interrupted run has no result for this line, but for later ones")
         else:
             raise ValueError(
-                f"--resume: the input has no line {record['line']} of {record['source']} where there is a result of it."
+                f"--resume: the input has no line {record['line']} of {record['source']} where the interrupted run has "
+                "a result for it. Resume with the same input."
             )
     first = next(items, None)
     if first is None:
+        if not skipped and not report.count:
+            tell(f"there is no text in {', '.join(options.inputs)}.")
         return
     extractor = load_extractor(options)
     texts = relations = 0
     drug_known = False
     with tqdm(unit=" texts", initial=skipped, disable=options.quiet or None, file=sys.stderr) as progress:
-        # Several batches at a time, so that texts of like length can share one.
+        # Several batches at a time, so that texts of similar length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):
             answers = answer_items(extractor, [item for *_, item in batch], options)
             for (source, line, _), answer in zip(batch, answers, strict=True):
@@ -304,14 +390,28 @@ def _extract(
                 drug_known = drug_known or bool(answer.get("drug"))
                 yield {"source": source, "line": line, **answer}
             progress.update(len(batch))
-    if texts and not relations and not options.quiet:
-        print(f"iser-extract: no relation was found in {texts} text{'s' if texts > 1 else ''}.", file=sys.stderr)
-        if "drug" in extractor.BESIDE and not drug_known:
-            print("Whose leaflet is it? Without --drug, what 本品 does is not found.", file=sys.stderr)
+    if not skipped:
+        tell_if_nothing_found(options, texts, relations, drug_known)
+
+
+def tell_if_nothing_found(options: argparse.Namespace, texts: int, relations: int, drug_known: bool) -> None:
+    """
+    Explain an output without relations.
+
+    Args:
+        texts: number of texts.
+        relations: number of relations in all of them.
+        drug_known: whether the drug was known whose leaflet a text is from.
+    """
+    if relations or not texts or options.quiet:
+        return
+    tell(f"no relation was found in {texts} text{'s' if texts > 1 else ''}.")
+    if options.takes_drug and not drug_known:
+        tell("relations of 本品 (the leaflet's own drug) are found only with --drug.")
 
 
 def answer_items(extractor: Any, items: list[dict[str, Any]], options: argparse.Namespace) -> list[Any]:
-    """What the pipeline finds in each text; where it can't take one, the error in its place."""
+    """The pipeline's output for each text, or the error for a text that it rejects."""
     try:
         return extractor(
             items,
@@ -332,7 +432,12 @@ def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def load_extractor(options: argparse.Namespace) -> Any:
-    """The pipeline that the options ask for."""
+    """
+    The pipeline with the given options.
+
+    Raises:
+        ValueError: if the model cannot be loaded on the device.
+    """
     import torch
     from transformers import pipeline
     from transformers.utils import logging
@@ -344,134 +449,17 @@ def load_extractor(options: argparse.Namespace) -> Any:
     if options.dtype:
         arguments["dtype"] = getattr(torch, options.dtype)
     if options.model:
-        # The code of this package runs, not that which lies beside the weights.
+        # Runs the code of this package, not the code beside the weights.
         arguments |= {"model": options.model, "pipeline_class": DdiExtractionPipeline}
-    load: Any = pipeline  # whose signature knows its own tasks only
+    load: Any = pipeline  # its signature lists only transformers' own tasks
     try:
         return load("ddi-extraction", **arguments)
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+    except (RuntimeError, AssertionError) as error:  # torch raises these for a device that does not exist
         raise ValueError(f"the model cannot be loaded on {arguments['device']}: {error}") from error
 
 
-def _input_format(name: str, chosen: str | None) -> str:
-    if chosen:
-        return chosen
-    if name == "-":
-        return "txt"
-    suffix = Path(name).suffix.lstrip(".").lower()
-    if suffix not in INPUT_FORMATS:
-        raise ValueError(f"{name}: the format is not known by the name; --input-format {'|'.join(INPUT_FORMATS)}")
-    return suffix
-
-
-def read_items(name: str, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
-    """The texts of a file one by one, however large it is, and what is wrong with its other lines."""
-    for source, line, item in _read(name, input_format, options):
-        if options.format in ANNOTATION_FORMATS and isinstance(item, dict) and not item["text"].strip():
-            item = ValueError("a blank text has nothing to annotate")
-        yield source, line, item
-
-
-def _read(name: str, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
-    source = "standard input" if name == "-" else name
-    if input_format in DOCUMENT_FORMATS:
-        yield from _read_document(name, options)
-        return
-    if input_format == "parquet":
-        from pyarrow import parquet
-
-        number = 0
-        file = parquet.ParquetFile(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name)
-        _check_column(source, file.schema_arrow.names, options)
-        for chunk in file.iter_batches():
-            for row in chunk.to_pylist():
-                number += 1
-                yield source, number, _item(row, options)
-        return
-    with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as stream:
-        yield from (_read_csv if input_format == "csv" else _read_lines)(source, stream, input_format, options)
-
-
-def _read_lines(source: str, stream: BinaryIO, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
-    whole = input_format == "txt" and options.whole
-    for number, raw in enumerate([stream.read()] if whole else stream, 1):
-        if number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        try:
-            line = (raw if whole else raw.removesuffix(b"\n")).decode()
-        except UnicodeDecodeError as error:
-            yield source, number, ValueError(f"not UTF-8 ({error.reason} at byte {error.start})")
-            continue
-        if not line.strip():
-            continue
-        if input_format == "txt":
-            yield source, number, _item({options.text_column: line.removesuffix("\r")}, options)
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield source, number, ValueError(f"not JSON ({error.msg} at column {error.colno})")
-            continue
-        except (ValueError, RecursionError) as error:
-            yield source, number, ValueError(f"JSON that cannot be read ({error})")
-            continue
-        yield source, number, _item({options.text_column: record} if isinstance(record, str) else record, options)
-
-
-def _read_document(name: str, options: argparse.Namespace) -> Iterator[Item]:
-    try:
-        leaflet = read_leaflet(name)
-    except ValueError as error:
-        yield name, 1, error
-        return
-    for note in leaflet.notes:
-        print(f"iser-extract: {name}: {note}", file=sys.stderr)
-    drug = options.drug or leaflet.drug
-    if drug is None:
-        print(f"iser-extract: {name}: the drug's name is not found; give it as --drug", file=sys.stderr)
-    for page, number, text in leaflet.paragraphs:
-        # A part of the name that viewers of PDF files know.
-        yield f"{name}#page={page}" if page else name, number, {"text": text, "drug": drug}
-
-
-def _read_csv(source: str, stream: BinaryIO, input_format: str, options: argparse.Namespace) -> Iterator[Item]:
-    csv.field_size_limit(2**31 - 1)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text)
-    _check_column(source, reader.fieldnames or [], options)
-    for row in reader:
-        if any(isinstance(value, str) and not value.isprintable() and _not_utf8(value) for value in row.values()):
-            yield source, reader.line_num, ValueError("not UTF-8")
-        else:
-            yield source, reader.line_num, _item(row, options)
-
-
-def _check_column(source: str, names: Sequence[str], options: argparse.Namespace) -> None:
-    if options.text_column not in names:
-        raise ValueError(f"{source}: no column {options.text_column!r}; there are {', '.join(names)}")
-
-
-def _not_utf8(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _item(record: Any, options: argparse.Namespace) -> dict[str, Any] | ValueError:
-    if not isinstance(record, dict):
-        return ValueError(f"an object or a text is expected, not {record!r:.60}")
-    text, drug = record.get(options.text_column), record.get(options.drug_column) or options.drug
-    if not isinstance(text, str):
-        return ValueError(f"{options.text_column!r} is not a text but {text!r:.60}")
-    if drug is not None and not (isinstance(drug, str) and drug.strip()):
-        return ValueError(f"{options.drug_column!r} is not a text but {drug!r:.60}")
-    return {"text": text, "drug": drug}
-
-
 def _repair(partial: Path) -> None:
-    """Cut off a last line that was not written to its end."""
+    """Cut off an incomplete last line."""
     if not partial.exists():
         return
     data = partial.read_bytes()
@@ -489,7 +477,7 @@ def _write_html(results: Iterable[Result], path: Path) -> None:
 
 
 def _write_labelling_interface(options: argparse.Namespace) -> None:
-    """Write the labelling interface (Label Studio's XML) of the model's labels beside the tasks."""
+    """Write the labelling interface for the model's labels (Label Studio's XML) beside the tasks."""
     from transformers import AutoConfig
 
     from . import DEFAULT_MODEL
@@ -501,7 +489,7 @@ def _write_labelling_interface(options: argparse.Namespace) -> None:
 
 
 def _model_name(options: argparse.Namespace) -> str:
-    """What annotation tools show as the model: its name, and of a directory nothing of where it is."""
+    """The model's name for annotation tools; for a directory, without its path."""
     if options.model is None:
         return "ISER"
     path = Path(options.model)

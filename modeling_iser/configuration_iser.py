@@ -17,7 +17,7 @@ SPAN_CONTEXTS = ("sea", "gru", "cls")
 RELATION_CONTEXTS = ("local", "local_attention", "local_encoder", "cls", "global_encoder", "global")
 ACTIVATIONS = ("none", "relu", "gelu", "tanh")
 
-# The paper's names (its Tables 3 to 6) as values of the three variant fields; see `IserConfig.variant`.
+# The systems of the paper's Tables 3 to 6 as values of the three variant fields; see `IserConfig.variant`.
 VARIANTS: dict[str, dict[str, str]] = {
     "iser": {"fusion": "interactive", "span_context": "sea", "relation_context": "local"},
     "spert": {"fusion": "none", "span_context": "cls", "relation_context": "local_encoder"},
@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 
 
 PIPELINES = {"joint-extraction": "JointExtractionPipeline", "ddi-extraction": "DdiExtractionPipeline"}
-"""The tasks of transformers' `pipeline`, and the classes of `pipeline_iser` that do them."""
+"""Task names for transformers' `pipeline`, with the classes in `pipeline_iser` that implement them."""
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -46,36 +46,36 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 class JointExtractionConfig(PretrainedConfig):
     """
-    What every system that extracts entities and relations is configured by.
+    Configuration that all systems for joint extraction share.
 
     Args:
         encoder_config: configuration of the text encoder (any `AutoModel`), as an object or a dictionary.
-            `None` stands for the configuration of a BERT-base.
+            `None`: a BERT-base configuration.
         entity_types: names of the entity types, without "no entity".
-        relation_types: names of the relation types; none for a model that finds entities alone.
-        symmetric_relations: relation types that say the same in either direction; they are found once, from the entity
-            that begins first.
-        relation_signatures: the triples (head's type, relation, tail's type) that training data holds; `None` where
-            that is not known.
-        constrain_relations: whether relations whose triple is none of `relation_signatures` are dropped.
-        max_span_width: width limit of entities, in words (paper 3.4: k).
+        relation_types: names of the relation types; empty for a model that extracts only entities.
+        symmetric_relations: relation types without direction; such a relation is extracted once, with the entity that
+            begins first as its head.
+        relation_signatures: the triples (head type, relation type, tail type) that occur in the training data; `None`
+            if unknown.
+        constrain_relations: whether to drop relations whose triple is not in `relation_signatures`.
+        max_span_width: maximum width of an entity, in words (paper 3.4: k).
         dropout: dropout before the classifiers.
-        relation_threshold: a relation holds when its score reaches this value.
-        calibration: fields of [`Calibration`], which turns scores into shares of right findings; `None`: scores are the
-            model's probabilities.
-        overlapping_entities: whether entities may share words. `False`: of entities that overlap, the most probable
-            stays.
-        max_tokens: most subword tokens the encoder takes at once, special tokens included. Longer
-            sentences are read in overlapping windows. `None`: the encoder's number of positions.
-        initializer_range: standard deviation of the new linear layers' and embeddings' initial weights.
+        relation_threshold: minimum score of a relation.
+        calibration: fields of [`Calibration`], which maps scores to the probability that a prediction is correct;
+            `None`: the scores are the model's own probabilities.
+        overlapping_entities: whether entities may share words. `False`: of overlapping entities, only the most
+            probable is kept.
+        max_tokens: maximum number of subword tokens in one encoder input, special tokens included. Longer sentences
+            are split into overlapping windows. `None`: the encoder's number of positions.
+        initializer_range: standard deviation of the initial weights of new linear layers and embeddings.
 
     Raises:
-        ValueError: for an unknown value of a field, an empty or repeated label, or a number out of range.
+        ValueError: if a field has an invalid value, a label is empty or repeated, or a number is out of range.
     """
 
     sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
     tasks: ClassVar[tuple[str, ...]] = ("entity", "relation")
-    """What the system finds."""
+    """What the system extracts: `"entity"`, `"relation"` or both."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class JointExtractionConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     def allows(self, head_type: str, relation: str, tail_type: str) -> bool:
-        """Whether a relation of this kind may be found; one with a type that the model does not know always may."""
+        """Whether this triple of types may be extracted; always true if the model does not know an entity type."""
         if not self.constrain_relations or self.relation_signatures is None:
             return True
         unknown = not {head_type, tail_type} <= set(self.entity_types)
@@ -129,7 +129,7 @@ class JointExtractionConfig(PretrainedConfig):
 
     @property
     def max_position_embeddings(self) -> int:
-        """Most tokens of one encoder input, special tokens included."""
+        """Maximum number of tokens in one encoder input, special tokens included."""
         if self.max_tokens is not None:
             return self.max_tokens
         return getattr(self.encoder_config, "max_position_embeddings", 512)
@@ -141,19 +141,20 @@ class JointExtractionConfig(PretrainedConfig):
                 raise ValueError(f"{name} must be a list of non-empty strings, got {labels!r}.")
             repeated = sorted({label for label in labels if labels.count(label) > 1})
             if repeated:
-                raise ValueError(f"{name} names {', '.join(repeated)} more than once.")
+                raise ValueError(f"{name} lists {', '.join(repeated)} more than once.")
         if not self.entity_types:
             raise ValueError("entity_types is empty: the model needs at least one entity type.")
         if unknown := sorted(set(self.symmetric_relations) - set(self.relation_types)):
-            raise ValueError(f"symmetric_relations names {', '.join(unknown)}, which is none of relation_types.")
+            raise ValueError(f"symmetric_relations lists {', '.join(unknown)}, which relation_types does not.")
         for signature in self.relation_signatures or ():
             head, relation, tail = signature if len(signature) == 3 else ("", "", "")
             if not {head, tail} <= set(self.entity_types) or relation not in self.relation_types:
                 raise ValueError(
-                    f"relation_signatures holds {signature!r}, which is no [entity type, relation type, entity type]."
+                    f"relation_signatures contains {signature!r}, which is not [entity type, relation type, entity "
+                    "type] with types of this configuration."
                 )
         if self.calibration is not None and set(self.calibration["relation_offsets"]) != set(self.relation_types):
-            raise ValueError("calibration is of other relation types than relation_types.")
+            raise ValueError("calibration was fitted for other relation types than relation_types.")
         if self.max_tokens is not None and self.max_tokens < 8:
             raise ValueError(f"max_tokens must be at least 8, got {self.max_tokens!r}.")
         self._check_counts("max_span_width")
@@ -177,30 +178,31 @@ class IserConfig(JointExtractionConfig):
     Configuration of [`IserForJointExtraction`].
 
     Class 0 of the entity classifier is "no entity"; class `i + 1` is `entity_types[i]`. The relation classifier's
-    outputs are in the order of `relation_types`; both directions of a symmetric relation are learned, and their mean
-    score counts. The paper lets entities overlap and takes relations from a score of 0.4.
+    outputs are in the order of `relation_types`; both directions of a symmetric relation are learned, and its score is
+    the mean of both. The paper allows overlapping entities and uses a relation threshold of 0.4.
 
-    Args (beside those of [`JointExtractionConfig`]):
+    Args (in addition to those of [`JointExtractionConfig`]):
         width_embedding_size: size of the learned embedding of a span's width (paper 3.4).
-        fusion: `"interactive"` (paper 3.3) or `"none"`: the span features come from the encoder's output.
+        fusion: `"interactive"` (paper 3.3), or `"none"`: span features are computed from the encoder's output.
         projection_activation: activation of the two feed-forward layers of Eq. 1 and 2: `"none"`,
             `"relu"`, `"gelu"` or `"tanh"`.
-        fusion_residual: whether the encoder's output is added to the BiLSTM's, H = E + BiLSTM(…). The paper's
-            Eq. 5 has no such connection (`False`): a word then reaches H only through the attention, which
-            begins nearly uniform, and training needs far more epochs to get off the ground.
+        fusion_residual: whether to add the encoder's output to the BiLSTM's: H = E + BiLSTM(…). The paper's Eq. 5 has
+            no such residual connection (`False`): a word then reaches H only through the attention, whose initial
+            weights are nearly uniform, and training takes far more epochs to converge.
         span_context: context feature of a span: `"sea"` (Eq. 7 to 9), `"gru"` (a BiGRU over the masked
             sequence, the paper's ISER_GRU) or `"cls"` (the encoder's first token).
-        first_pass_threshold: spans whose first-pass score, a probability computed from the words of the span and those
-            beside it, lies below it (in training, below a twentieth of it) are taken for no entity without looking at
-            their context. 0 looks at every span, as the paper does.
-        first_pass_size: hidden units of the first pass.
+        first_pass_threshold: minimum first-pass score of a span, a probability computed from its words and its direct
+            neighbours; in training, a twentieth of this value. Spans below it are rejected without computing their
+            context. 0 scores every span, as in the paper.
+        first_pass_size: number of hidden units in the first pass.
         context_attention_heads: heads of the self-attention in SEA and in `"local_attention"`.
         relation_context: context feature of a pair (Eq. 12): `"local"`, `"local_attention"`,
             `"local_encoder"`, `"cls"`, `"global_encoder"` or `"global"`.
-        float_layers: names of the linear layers that 8-bit integers would spoil (`quantization_iser.spoiled_layers`).
+        float_layers: names of the linear layers that lose too much accuracy in 8-bit integers and stay in floating
+            point (see `quantization_iser.spoiled_layers`).
 
     Raises:
-        ValueError: for an unknown value of a field, an empty or repeated label, or a number out of range.
+        ValueError: if a field has an invalid value, a label is empty or repeated, or a number is out of range.
     """
 
     model_type = "iser"
@@ -231,12 +233,13 @@ class IserConfig(JointExtractionConfig):
         self.context_attention_heads = context_attention_heads
         self.relation_context = relation_context
         self.float_layers = list(float_layers)
-        if "proposal_threshold" in kwargs:  # the earlier version's name
+        if "proposal_threshold" in kwargs:  # name in an earlier version
             self.first_pass_threshold = 0.0
             if kwargs.pop("proposal_threshold") > 0:
                 logger.warning(
-                    "The first pass of this checkpoint is of an earlier version and is left out: every span is looked "
-                    "at, which is right, but slow. `train.py --checkpoint … --train_only first_pass` makes a new one."
+                    "The first pass of this checkpoint is from an earlier version and is ignored. All spans are "
+                    "scored, which is correct but slow. `train.py --checkpoint … --train_only first_pass` trains a new "
+                    "one."
                 )
         kwargs.setdefault(
             "custom_pipelines",
@@ -249,13 +252,13 @@ class IserConfig(JointExtractionConfig):
 
     @classmethod
     def variant(cls, name: str, **fields: Any) -> IserConfig:
-        """Configuration of a system of the paper, for example `IserConfig.variant("spert", …)`."""
+        """Configuration of one of the paper's systems, for example `IserConfig.variant("spert", …)`."""
         check_choice("variant", name, tuple(VARIANTS))
         return cls(**{**VARIANTS[name], **fields})
 
     @property
     def uses_first_pass(self) -> bool:
-        """Whether a first pass chooses the spans whose context is looked at; a free context needs none."""
+        """Whether a first pass selects the spans to score; pointless for the context `"cls"`, which costs nothing."""
         return self.first_pass_threshold > 0 and self.span_context != "cls"
 
     def _validate(self) -> None:
@@ -275,7 +278,7 @@ class IserConfig(JointExtractionConfig):
         uses_recurrence = self.fusion == "interactive" or self.span_context in ("sea", "gru")
         if uses_recurrence and self.hidden_size % 2:
             raise ValueError(
-                f"The encoder's hidden size {self.hidden_size} is odd; the bidirectional layers need an even one."
+                f"The encoder's hidden size {self.hidden_size} is odd; bidirectional layers need an even hidden size."
             )
 
 

@@ -1,4 +1,4 @@
-"""Scores → entities and relations, and the results of windows → one document."""
+"""Decode scores into entities and relations, and merge the results of windows into one document."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ def choose_entities(
     entity_logits: Tensor, threshold: float = 0.0, calibration: Calibration | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """
-    The spans that are entities: their most probable class is an entity type (Eq. 11) and its score reaches the
-    threshold.
+    Choose the spans whose most probable class is an entity type (Eq. 11) with a score of at least `threshold`.
 
     Args:
         entity_logits: shape `(num_spans, num_entity_types + 1)`, class 0 being "no entity".
-        threshold: least score.
-        calibration: makes scores of the types' probabilities; without one, the probabilities are the scores.
+        threshold: minimum score.
+        calibration: maps probabilities to scores; `None`: the probabilities are the scores.
 
     Returns:
-        Indices of the chosen spans, their types' indices and scores, each of shape `(num_chosen,)`.
+        Indices of the chosen spans, indices of their types, and scores, each of shape `(num_chosen,)`.
     """
     score, label = entity_logits.float().softmax(dim=-1).max(dim=-1)
     if calibration is not None:
@@ -46,13 +45,16 @@ def decode_sentences(
     relation_threshold: float,
 ) -> list[dict[str, list[dict[str, Any]]]]:
     """
-    Entities and relation scores of a batch → for each sentence its entities and relations, with their scores.
+    The entities and relations of each sentence in a batch, with their scores.
 
     Args:
+        num_sentences: number of sentences in the batch.
+        spans: all scored spans.
         entities: index of the span, type and score of each entity.
         pair_head, pair_tail: scored pairs of entities as indices of spans, shape `(num_pairs,)`.
         relation_logits: shape `(num_pairs, num_relation_types)`.
-        config: gives the labels, the relations that are symmetric, the triples that can be, and the calibration.
+        config: provides the labels, the symmetric relations, the allowed triples and the calibration.
+        relation_threshold: minimum score of a relation.
     """
     results: list[dict[str, list[dict[str, Any]]]] = [{"entities": [], "relations": []} for _ in range(num_sentences)]
     place: dict[int, int] = {}
@@ -87,14 +89,16 @@ def relation_scores(
     relation_logits: Tensor, spans: Spans, pair_head: Tensor, pair_tail: Tensor, config: JointExtractionConfig
 ) -> Tensor:
     """
-    Scores of the relations (Eq. 14), shape `(num_pairs, num_relation_types)`. Of a symmetric relation the mean of both
-    directions counts, at the pair whose head begins first (or, beginning together, ends first); at the other it is 0.
+    Scores of the relations (Eq. 14), shape `(num_pairs, num_relation_types)`.
+
+    For a symmetric relation, the pair whose head begins first (or, if both begin together, ends first) gets the mean of
+    both directions, and the reverse pair gets 0.
     """
     scores = relation_logits.float().sigmoid()
     symmetric = [config.relation_types.index(name) for name in config.symmetric_relations]
     if not symmetric or not len(scores):
         return scores
-    # Both directions of a pair have the same key when the smaller index comes first.
+    # With the smaller index first, both directions of a pair have the same key.
     low, high = torch.minimum(pair_head, pair_tail), torch.maximum(pair_head, pair_tail)
     pairs, place = (low * len(spans) + high).unique(return_inverse=True)
     total = scores.new_zeros(len(pairs), len(symmetric)).index_add(0, place, scores[:, symmetric])
@@ -112,16 +116,16 @@ def merge_windows(
     prompt: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
     """
-    Entities and relations of a sentence's windows → those of the sentence, without duplicates.
+    Merge the entities and relations of a sentence's windows, without duplicates.
 
-    An entity is taken from the window in whose territory it starts. A relation is taken from any window
-    that found it between two entities that were taken; of several scores the highest counts.
+    An entity is taken from the window in whose territory it starts. A relation between two such entities is kept if any
+    window found it, with its highest score.
 
     Args:
         results: entities and relations of each window, offsets counting from the window's first word.
         windows: word ranges of the windows.
         territories: the part of each window from which entities are taken.
-        prompt: words of a prompt that stands before every window; its entities are those of all windows.
+        prompt: number of words of a prompt before every window; its entities are taken from all windows.
     """
     entities: dict[tuple[int, int, str], dict[str, Any]] = {}
     for result, (offset, _), (first, last) in zip(results, windows, territories, strict=True):
@@ -153,11 +157,11 @@ def as_given(
     merged: dict[str, list[dict[str, Any]]], given: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """
-    A document of given entities with these entities in their order, whatever the windows made of them.
+    Restore the given entities of a document in their original order, with the relations from its windows.
 
     Args:
         merged: entities and relations from `merge_windows`.
-        given: the entities, offsets counting the document's words. Of equal ones the first has the relations.
+        given: the entities, offsets counting the document's words. Relations of duplicates refer to the first.
     """
     first: dict[tuple[int, int, str], int] = {}
     for index, entity in enumerate(given):
@@ -174,14 +178,14 @@ def as_given(
 
 def drop_overlaps(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """
-    Without the entities that share a word with a more probable one, and without their relations. The paper's classifier
-    looks at one span at a time, and takes overlapping spans for entities all.
+    Drop entities that share a word with a more probable entity, and their relations. The classifier scores each span
+    independently, so it may accept several overlapping spans.
 
     Args:
         found: scored entities and relations of a document.
 
     Returns:
-        Entities and relations that stay, in their order.
+        The remaining entities and relations, in their order.
     """
     entities = found["entities"]
     taken: set[int] = set()
@@ -203,6 +207,6 @@ def drop_overlaps(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict
 
 
 def _place(entity: dict[str, Any], offset: int, prompt: int) -> tuple[int, int, str]:
-    """Where an entity of a window lies in the sentence; one that begins in the prompt stays where it is."""
+    """Start and end of a window's entity in the sentence, and its type. Entities in the prompt are not shifted."""
     shift = offset if entity["start"] >= prompt else 0
     return entity["start"] + shift, entity["end"] + shift, entity["type"]

@@ -1,4 +1,4 @@
-"""Extraction: texts or words in, windows and batches through a model, documents out."""
+"""Extraction: split texts into words, windows and batches, and merge the model's predictions into documents."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .spans_iser import Spans, ordered_pairs
 from .text_iser import check_unicode, split_windows, split_words, window_territories
 
 
-# Bounds the memory of relation scoring, where an untrained model pairs everything.
+# Bounds the memory of relation scoring: an untrained model takes nearly all spans for entities.
 _MAX_PAIRS_PER_CHUNK = 2**14
 
 
 class Extractor:
     """
-    Extracts from texts of any length; what is found in a batch of sentences is up to the subclass.
+    Extracts from texts of any length; subclasses implement extraction from a batch of sentences.
 
     Attributes:
         config: the checkpoint's [`JointExtractionConfig`].
-        name_or_path: the checkpoint's directory or name, where the tokenizer is.
-        device: where the scores are computed.
+        name_or_path: directory or name of the checkpoint that the tokenizer is loaded from.
+        device: device that the scores are computed on.
     """
 
     config: Any
@@ -45,15 +45,15 @@ class Extractor:
         given: list[list[tuple[int, int, str]]] | None = None,
     ) -> list[dict[str, list[dict[str, Any]]]]:
         """
-        Entities and relations of sentences that go through the model at once.
+        Extract entities and relations from a batch of sentences.
 
         Args:
             sentences: subword token ids of the words of each sentence.
             entity_threshold, relation_threshold, exact: see `extract`.
-            given: for each sentence the entities to relate, `(start, end, type)`, in place of those that are found.
+            given: given entities of each sentence, `(start, end, type)`, which replace extracted ones.
 
         Returns:
-            For each sentence `{"entities", "relations"}`, with scores.
+            `{"entities", "relations"}` for each sentence, with scores.
         """
         raise NotImplementedError
 
@@ -61,15 +61,20 @@ class Extractor:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the encoder, read from the checkpoint when first needed."""
+        """
+        The tokenizer of the encoder, loaded from the checkpoint when first needed.
+
+        Raises:
+            ValueError: if the model has no checkpoint and no tokenizer was set.
+        """
         if self._tokenizer is None:
             if not self.name_or_path:
                 raise ValueError(
                     "This model was built from a configuration alone and has no tokenizer. Set `model.tokenizer`, or "
-                    "start with `from_encoder` or `from_pretrained`."
+                    "create the model with `from_encoder` or `from_pretrained`."
                 )
             self._tokenizer = mark_word_starts(
-                # With the configuration in hand, transformers does not ask whether it may run the checkpoint's code.
+                # Given the configuration, transformers does not ask for permission to run the checkpoint's code.
                 AutoTokenizer.from_pretrained(self.name_or_path, config=self.config)
             )
         return self._tokenizer
@@ -90,33 +95,33 @@ class Extractor:
         entities: Iterable[Sequence[Mapping[str, Any]]] | None = None,
     ) -> list[dict[str, Any]]:
         """
-        Texts or sentences of words in, documents out.
+        Extract entities and relations from texts or lists of words.
 
         Args:
-            inputs: a text, or texts, or sentences that are lists of words, in a list, a generator or a column.
-            batch_size: sentences (or windows of long sentences) that go through the encoder at once.
-                In float32 the results do not depend on it.
-            entity_threshold: least score of an entity.
-            relation_threshold: least score of a relation; `None`: the configuration's.
-            exact: look at the context of every span, whatever the first pass says; slow.
-            prompts: a text to put before each input, and before every window of a long one, as the paper's
-                `drug@`; an empty text is none. It is part of the document that comes back.
-            entities: for each input the entities that the caller knows, `{"start", "end", "type"}`, offsets counting
-                the words of the document that comes back, prompt included. Nothing else is an entity then, and
-                relations are scored among these. They may overlap, be of any width, and be of types that the model
-                does not know. In a long text, relations are found within its windows.
+            inputs: a text, or texts or lists of words in a list, a generator or a column of a data set.
+            batch_size: number of sentences (or windows of long sentences) in one encoder input. In float32 the results
+                do not depend on it.
+            entity_threshold: minimum score of an entity.
+            relation_threshold: minimum score of a relation; `None`: the configuration's.
+            exact: score every span, bypassing the first pass; slow.
+            prompts: text to prepend to each input, and to every window of a long one, such as the paper's `drug@`; an
+                empty text is no prompt. The prompt is part of the returned document.
+            entities: given entities of each input, `{"start", "end", "type"}`, offsets counting the words of the
+                returned document, prompt included. No other entities are extracted, and relations are scored between
+                the given ones, which may overlap, have any width, and have types that the model does not know. In a
+                long text, only relations within a window are found.
 
         Returns:
-            One document an input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets
-            count words. Entities and relations carry a `score` between 0 and 1, which in a calibrated checkpoint is the
-            share of such findings that are right. An input without a
-            word gives a document without entities. Given entities come back in their order, with a score of 1.
+            One document per input, in order: `{"id", "text", "tokens", "entities", "relations"}`; offsets count words.
+            Entities and relations have a `score` between 0 and 1, which in a calibrated checkpoint estimates the
+            probability that they are correct. An input without words returns a document without entities. Given
+            entities are returned in their order, with a score of 1.
 
         Raises:
-            TypeError: for an input that is neither a text nor a list of words.
-            ValueError: for another number of prompts or lists of entities than inputs, a prompt that leaves no room in
-                the encoder, a text with half a surrogate pair, entities outside their document, and a batch size
-                below 1.
+            TypeError: if an input is neither a text nor a list of words.
+            ValueError: if the number of prompts or of lists of entities is not that of the inputs, a prompt leaves too
+                little room in the encoder, a text has an unpaired surrogate, an entity lies outside its document, or
+                the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
@@ -143,7 +148,7 @@ class Extractor:
                 raise ValueError(f"A prompt of {limit - room} tokens leaves too little of {limit} for the text.")
             windows.append(split_windows([len(tokens) for tokens in sentence], room, 2 * self.config.max_span_width))
         pieces = [(index, window) for index, ranges in enumerate(windows) for window in ranges]
-        # Sentences of like length share a batch, so that padding costs little.
+        # Sentences of similar length share a batch, to reduce padding.
         order = sorted(range(len(pieces)), key=lambda piece: pieces[piece][1][1] - pieces[piece][1][0])
         results: dict[int, dict[str, list[dict[str, Any]]]] = {}
         for first in range(0, len(order), batch_size):
@@ -175,20 +180,19 @@ class Extractor:
 
 class SpanExtractor(Extractor):
     """
-    Extracts by scoring spans, and then the pairs of those that are entities; what computes the scores is up to the
-    subclass.
+    Extracts by scoring spans, then the pairs of spans that are entities; subclasses compute the scores.
     """
 
     def read_batch(self, batch: dict[str, Tensor]) -> Any:
-        """What the other steps need to know of a batch from `encode_sentences`."""
+        """The states that the other steps compute with, from a batch of `encode_sentences`."""
         raise NotImplementedError
 
     def promising_spans(self, states: Any, exact: bool) -> Spans:
-        """The spans to score: those that pass the first pass, or, where there is none or `exact`, all candidates."""
+        """The spans to score: those that pass the first pass, or all candidates if there is none or with `exact`."""
         raise NotImplementedError
 
     def span_features(self, states: Any, spans: Spans) -> Any:
-        """What entity and relation scores both need of the spans."""
+        """Features of the spans that both entity and relation scores use."""
         raise NotImplementedError
 
     def score_spans(self, states: Any, spans: Spans, features: Any) -> Tensor:
@@ -236,8 +240,8 @@ class SpanExtractor(Extractor):
 
 def mark_word_starts(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """
-    Have a byte-level tokenizer (RoBERTa, ModernBERT) put a space before every word of a sentence that is split into
-    words, in place: its vocabulary tells the start of a word by that space.
+    Make a byte-level tokenizer (RoBERTa, ModernBERT) prepend a space to every word of a sentence that is split into
+    words, since its vocabulary marks the start of a word by that space. Changes the tokenizer in place.
     """
     splitter: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
     parts: Any = splitter if isinstance(splitter, pre_tokenizers.Sequence) else [splitter]
@@ -259,18 +263,19 @@ def _text_and_words(index: int, item: str | Sequence[str]) -> tuple[str, list[st
 def _check_entities(index: int, entities: Sequence[Mapping[str, Any]], num_words: int) -> None:
     for entity in entities:
         if not isinstance(entity, Mapping) or not {"start", "end", "type"} <= entity.keys():
-            raise ValueError(f'Input {index}: an entity is {{"start", "end", "type"}}, not {entity!r:.80}.')
+            raise ValueError(f'Input {index}: an entity must be {{"start", "end", "type"}}, not {entity!r:.80}.')
         start, end = entity["start"], entity["end"]
         if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= num_words):
             raise ValueError(
                 f"Input {index}: the entity from word {start!r} to {end!r} lies outside the {num_words} words of the "
-                "document, or holds none."
+                "document or is empty."
             )
 
 
 def _within(entities: Sequence[Mapping[str, Any]], prompt: int, first: int, last: int) -> list[tuple[int, int, str]]:
     """
-    Different entities in the prompt or in the window from word `first` to `last` of the text, as words of both.
+    The given entities in the prompt or in the window from word `first` to `last` of the text, without duplicates.
+    Offsets count the words of the prompt and the window.
     """
     found: dict[tuple[int, int, str], None] = {}
     for entity in entities:

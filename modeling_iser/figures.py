@@ -1,9 +1,9 @@
 """
-The fusion's cross-attention of a sentence as a heat map, both directions (the paper's Figures 7 and 8).
+Draw the fusion's cross-attention over a sentence as heat maps, one per direction (the paper's Figures 7 and 8).
 
     python -m modeling_iser.figures "与多巴胺合用,本品的利尿作用加强" --drug 布美他尼片 --output attention.png
 
-Needs the extra `figures`: matplotlib, and a font for Chinese labels.
+Requires the extra `figures`: matplotlib, and a font for Chinese labels.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .text_iser import split_words
 
 def cross_attention(model: IserForJointExtraction, text: str | Sequence[str]) -> tuple[list[str], Tensor, Tensor]:
     """
-    The words of a sentence and the weights with which each attends to the others (paper, Eqs. 3-6).
+    The words of a sentence and the weights of the cross-attention between them (paper, Eq. 3 and 4).
 
     Args:
-        text: a text, or the words of one.
+        text: a text, or its words.
 
     Returns:
-        Words; weights of the entity states over the relation states, and of the relation states over the entity
-        states, each of shape `(num_words, num_words)`, rows summing to 1.
+        The words; the attention weights of the entity view over the relation view, and of the relation view over the
+        entity view, each of shape `(num_words, num_words)`, rows summing to 1.
 
     Raises:
-        ValueError: for a text without words or longer than the encoder, and a model without interactive fusion.
+        ValueError: if the text has no words or is too long for the encoder, or the model has no interactive fusion.
     """
     words = [text[start:end] for start, end in split_words(text)] if isinstance(text, str) else list(text)
     tokens = tokenize_words(model.tokenizer, [words])
     if not words or sum(map(len, tokens[0])) + 2 > model.config.max_position_embeddings:
-        raise ValueError(f"A heat map needs a sentence that fits into the encoder, not {len(words)} words.")
+        raise ValueError(f"A heat map needs a sentence that fits into the encoder; this one has {len(words)} words.")
     batch = {name: tensor.to(model.device) for name, tensor in encode_sentences(tokens, model.tokenizer).items()}
     with torch.no_grad():
         output = model.eval().iser(**batch, output_attentions=True)
@@ -56,13 +56,13 @@ def attention_heatmap(model: IserForJointExtraction, text: str | Sequence[str], 
     Draw both directions side by side into an image file.
 
     Raises:
-        ImportError: without matplotlib.
+        ImportError: if matplotlib is not installed.
     """
     draw_attention(*cross_attention(model, text), path)
 
 
 def draw_attention(words: Sequence[str], entity: Tensor, relation: Tensor, path: str | Path) -> None:
-    """Draw what [`cross_attention`] returns."""
+    """Draw the output of [`cross_attention`] into an image file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -81,7 +81,7 @@ def draw_attention(words: Sequence[str], entity: Tensor, relation: Tensor, path:
 
 
 def chinese_font() -> object | None:
-    """A font with Chinese characters, from the package that carries one; else matplotlib's own."""
+    """The font with Chinese characters from mplfonts; `None`, for matplotlib's default font, without that package."""
     from importlib.util import find_spec
 
     from matplotlib.font_manager import FontProperties
@@ -96,8 +96,8 @@ def main() -> None:
     """Draw the heat map of a sentence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text")
-    parser.add_argument("--drug", help="the drug whose leaflet the sentence is from")
-    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="an ISER checkpoint; default: the bundled one")
+    parser.add_argument("--drug", help="drug whose leaflet the sentence is from")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="ISER checkpoint; default: the bundled model")
     parser.add_argument("--output", type=Path, default=Path("attention.png"))
     arguments = parser.parse_args()
     model = AutoModel.from_pretrained(arguments.model, dtype=torch.float32)

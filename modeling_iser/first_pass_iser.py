@@ -1,4 +1,4 @@
-"""The first pass: a cheap score of every candidate span, so that the context of hopeless ones is never computed."""
+"""The first pass: a cheap score for every candidate span, so that context is computed only for promising spans."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from .configuration_iser import IserConfig
 from .spans_iser import best_of_sentences, candidate_grid
 
 
-# A window of 510 words of a leaflet has fewer than 200 spans that pass; of garbage nearly all 10,000 may.
+# Maximum number of spans per sentence that pass. In a 510-word window of a leaflet, fewer than 200 pass; in meaningless
+# text, nearly all 10,000 may.
 _MAX_SPANS = 256
-# In the first steps of training every span passes; the memory they would need is soon needed no more.
+# In the first training steps every span passes, which would exhaust the memory.
 _MAX_SPANS_IN_TRAINING = 32
-# The entity classifier learns from spans that are less like entities than those it will meet.
-_TRAINING_SHARE_OF_THRESHOLD = 0.05
+# Lowers the threshold in training: the entity classifier also learns from spans less like entities than those that it
+# scores in extraction.
+_TRAINING_THRESHOLD_FACTOR = 0.05
 
 
 class FirstPass(nn.Module):
     """
     Scores every candidate span from its first and last word, the words just outside, the maximum of its words and its
-    width. The paper has no such part.
+    width. Not part of the paper.
 
-    Each word is projected once for each of these roles, so that a span costs no more than a few additions of
-    `first_pass_size` numbers. No gradient reaches the words' states: the first pass reads what the rest of the model
-    needs, and training goes as it would without it.
+    Each word is projected once for each of these roles, so that scoring a span takes only a few additions of
+    `first_pass_size` numbers. Gradients stop at the word states, so that the rest of the model learns nothing from the
+    loss of the first pass.
     """
 
     def __init__(self, config: IserConfig) -> None:
@@ -39,15 +41,15 @@ class FirstPass(nn.Module):
 
     def forward(self, states: Tensor, num_words: Tensor) -> Tensor:
         """
-        Logits that spans are entities.
+        Logits for each candidate span being an entity.
 
         Args:
-            states: words, shape `(batch_size, num_words, hidden_size)`.
+            states: word states, shape `(batch_size, num_words, hidden_size)`.
             num_words: words of each sentence, shape `(batch_size,)`.
 
         Returns:
-            Shape `(batch_size, num_words, max_span_width)`, that of the span of w words from word i on at
-            `[:, i, w - 1]`; minus infinity where the sentence ends before the span does.
+            Shape `(batch_size, num_words, max_span_width)`: `[:, i, w - 1]` is the span of w words that starts at word
+            i; minus infinity if the span ends after its sentence.
         """
         longest = states.shape[1]
         mask = torch.arange(longest, device=states.device) < num_words[:, None]
@@ -80,16 +82,19 @@ class FirstPass(nn.Module):
 
 def passing(logits: Tensor, threshold: float, training: bool = False) -> Tensor:
     """
-    True at the spans that pass: those at or above the threshold (in training, a twentieth of it), and of a sentence the
-    best 256 at most (32 in training), so that text unlike any a model has seen, and all text before a model has learned
-    anything, does not take minutes.
+    Mask of the spans that pass: those at or above the threshold (in training, a twentieth of it), but at most the best
+    256 of a sentence (32 in training). The limit bounds time and memory for an untrained model, and for text unlike its
+    training data.
 
     Args:
-        logits: from `FirstPass`, shape `(batch_size, num_words, max_span_width)`; so is what is returned.
-        threshold: least probability.
+        logits: from `FirstPass`, shape `(batch_size, num_words, max_span_width)`.
+        threshold: minimum probability.
+
+    Returns:
+        Mask of the same shape.
     """
     if training:
-        threshold *= _TRAINING_SHARE_OF_THRESHOLD
+        threshold *= _TRAINING_THRESHOLD_FACTOR
     reached = logits >= (math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf)
     sentence, *place = reached.nonzero(as_tuple=True)
     best = best_of_sentences(logits[reached], sentence, _MAX_SPANS_IN_TRAINING if training else _MAX_SPANS)

@@ -1,11 +1,11 @@
 """
-What Hugging Face Inference Endpoints run: the platform finds this file beside a checkpoint's weights, makes an
+Handler for Hugging Face Inference Endpoints: the platform loads this file from a checkpoint's directory, creates an
 `EndpointHandler` and calls it with every request.
 
     {"inputs": "与阿司匹林合用,出血的危险增加", "parameters": {"drug": "华法林钠片", "triples": true}}
 
-`inputs` is a text or a list of texts, or of objects such as the pipeline takes; `parameters` are the pipeline's. The
-answer is what the pipeline gives, or `{"error": …}` for a request that it cannot take. Not for clinical decisions.
+`inputs` is a text, or a list of texts or of objects that the pipeline accepts; `parameters` are the pipeline's. The
+response is the pipeline's output, or `{"error": …}` for an invalid request. Not for clinical decisions.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 
 
 MOST_TEXTS = 256
+"""Maximum number of texts in a request."""
 MOST_CHARACTERS = 200_000
-"""Of all texts of a request."""
+"""Maximum number of characters in all texts of a request."""
 
 
 class EndpointHandler:
     """
     Args:
         path: directory of the checkpoint.
-        options: of the pipeline, such as `device` and `backend`; the platform gives none.
+        options: options of the pipeline, such as `device` and `backend`; the platform passes none.
     """
 
     def __init__(self, path: str = "", **options: Any) -> None:
@@ -30,10 +31,10 @@ class EndpointHandler:
         from transformers import AutoConfig, pipeline
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=True)
-        # Chinese leaflets are what the narrower task is for; any other labels have the general one.
+        # The narrower task is for Chinese leaflets, whose entities are of the type 药物 (drug).
         task = "ddi-extraction" if "药物" in config.entity_types else "joint-extraction"
         options.setdefault("device", "cuda:0" if torch.cuda.is_available() else "cpu")
-        load: Any = pipeline  # whose signature knows its own tasks only
+        load: Any = pipeline  # its signature lists only transformers' own tasks
         self.extractor = load(task, model=path, trust_remote_code=True, **options)
 
     def __call__(self, data: dict[str, Any]) -> Any:
@@ -53,22 +54,22 @@ def check_request(data: Any) -> tuple[Any, dict[str, Any]]:
     The inputs and the parameters of a request.
 
     Raises:
-        ValueError: for what is no request, and for more texts or characters than are taken.
+        ValueError: if the request is malformed or too large.
     """
     if not isinstance(data, dict) or "inputs" not in data:
-        raise ValueError('A request is {"inputs": a text or a list of texts, "parameters": {…}}.')
+        raise ValueError('A request must be {"inputs": a text or a list of texts, "parameters": {…}}.')
     inputs, parameters = data["inputs"], data.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise ValueError(f"parameters must be an object, not {parameters!r:.60}.")
     items = inputs if isinstance(inputs, list) else [inputs]
     if len(items) > MOST_TEXTS:
-        raise ValueError(f"A request holds {MOST_TEXTS} texts at most, not {len(items)}.")
+        raise ValueError(f"A request may contain at most {MOST_TEXTS} texts, not {len(items)}.")
     characters = 0
     for number, item in enumerate(items, 1):
         text = item.get("text") if isinstance(item, dict) else item
         if not isinstance(text, str):
-            raise ValueError(f"Text {number} is not a text but {text!r:.60}.")
+            raise ValueError(f"Text {number} must be a string, not {text!r:.60}.")
         characters += len(text)
     if characters > MOST_CHARACTERS:
-        raise ValueError(f"The texts of a request hold {MOST_CHARACTERS} characters at most.")
+        raise ValueError(f"The texts of a request may contain at most {MOST_CHARACTERS} characters.")
     return inputs, parameters

@@ -23,11 +23,11 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 class WordStates:
     """
-    What the model knows of the words of a batch; every span and pair feature is read from here.
+    The states of a batch's words, from which all span and pair features are computed.
 
     Args:
-        encoder: words of the encoder's output, a word being the maximum over its subword tokens,
-            shape `(batch_size, num_words, hidden_size)`.
+        encoder: the encoder's output, pooled to words by the maximum over their subword tokens, shape
+            `(batch_size, num_words, hidden_size)`.
         fused: H of Eq. 5, or `encoder` itself without interactive fusion, same shape.
         cls: the encoder's first token, shape `(batch_size, hidden_size)`.
         num_words: words of each sentence, shape `(batch_size,)`.
@@ -61,8 +61,8 @@ class InteractiveFusion(nn.Module):
     """
     Interactive fusion representation (paper 3.2 and 3.3, Eq. 1 to 5).
 
-    Two feed-forward layers give an entity and a relation view of the words; each view attends to the
-    other; a BiLSTM over the concatenation gives H.
+    Two feed-forward layers compute an entity and a relation view of the words; each view attends to the other; a BiLSTM
+    over the concatenation computes H.
     """
 
     def __init__(self, config: IserConfig) -> None:
@@ -105,7 +105,7 @@ class InteractiveFusion(nn.Module):
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis of `(batch, rows, columns)`; padding gets no weight and gives none."""
+    """Softmax over the last axis of `(batch, rows, columns)`; zeros in the rows and columns of padding."""
     weights = scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
     return weights.masked_fill(~mask[:, :, None], 0.0)
 
@@ -141,18 +141,18 @@ class MultiHeadSelfAttention(nn.Module):
         return query @ key.transpose(-1, -2) / math.sqrt(self.head_size), value
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """Attention among the positions where `mask`, shape `(batch_size, length)`, is true."""
+        """Self-attention over the positions where `mask`, shape `(batch_size, length)`, is true."""
         scores, value = self.project(states)
         weights = scores.masked_fill(~mask[:, None, None, :], float("-inf")).softmax(dim=-1)
         return self.join(weights @ value)
 
     def join(self, attended: Tensor) -> Tensor:
-        """Output of the heads' attended values, `(…, heads, length, head_size)` → `(…, length, hidden_size)`."""
+        """Join the heads' attended values: `(…, heads, length, head_size)` → `(…, length, hidden_size)`."""
         return self.output(attended.transpose(-3, -2).flatten(-2))
 
 
 class RelationContext(nn.Module):
-    """A context feature for each ordered pair of spans (paper 3.6, c(s1, s2))."""
+    """The context feature of each ordered pair of spans (paper 3.6, c(s1, s2))."""
 
     def forward(self, states: WordStates, head: Spans, tail: Spans) -> Tensor:
         """Context of each pair, shape `(num_pairs, hidden_size)`."""
@@ -193,8 +193,7 @@ class AttendedRelationContext(RelationContext):
     """
     Self-attention among the words between the two spans, then their maximum (the paper's "LC→LC_att").
 
-    The paper does not say how the attended words become one vector; the maximum is what its local context
-    uses everywhere else.
+    The paper does not say how the attended words are pooled; its other local contexts use the maximum.
     """
 
     def __init__(self, config: IserConfig) -> None:
@@ -204,12 +203,12 @@ class AttendedRelationContext(RelationContext):
     def forward(self, states: WordStates, head: Spans, tail: Spans) -> Tensor:
         ranges = between(head, tail)
         lengths = ranges.width.clamp(min=0)
-        longest: Any = lengths.max().clamp(min=1) if len(lengths) else 1  # a tensor, for graphs that are exported
+        longest: Any = lengths.max().clamp(min=1) if len(lengths) else 1  # a tensor, since an exported graph needs one
         offsets = torch.arange(longest, device=lengths.device)
         positions = (ranges.start[:, None] + offsets).clamp(max=states.fused.shape[1] - 1)
         words = states.fused[ranges.sentence[:, None], positions]
         mask = length_mask(lengths, longest)
-        # An empty context attends to one arbitrary word so that no softmax is over nothing; zeroed below.
+        # An empty context attends to one arbitrary word, since a softmax over no words is NaN; zeroed below.
         attended = self.attention(words, length_mask(lengths.clamp(min=1), longest))
         pooled = attended.masked_fill(~mask[:, :, None], float("-inf")).amax(dim=1)
         return pooled.masked_fill((lengths == 0)[:, None], 0.0)

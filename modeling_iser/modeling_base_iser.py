@@ -1,4 +1,4 @@
-"""What every system that extracts entities and relations shares as a `PreTrainedModel`."""
+"""The base class of all systems as a `PreTrainedModel`: creating, loading and saving, and the encoding of words."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 
 class JointExtractionModel(Extractor, PreTrainedModel):
     """
-    A text encoder, and whatever turns its output into entities and relations.
+    Base class of all systems: a text encoder, with layers on top that predict entities and relations.
 
-    A system has a configuration, derived from [`JointExtractionConfig`]; a `collator_class` that makes training batches
-    with its labels; a `forward` whose output holds `loss`, and its parts under names that end in `_loss`; and
-    `extract_batch`, which decodes.
+    A system defines a configuration derived from [`JointExtractionConfig`]; a `collator_class` that makes training
+    batches with its labels; a `forward` whose output contains `loss`, and the parts of the loss under names that end in
+    `_loss`; and `extract_batch`, which decodes.
 
     Attributes:
-        collator_class: makes batches of prepared sentences.
-        learning_rate_factors: beginnings of parameters' names → factor of their learning rate.
-        threshold_filters: whether a lower `relation_threshold` adds relations and changes nothing else.
-        takes_entities: whether `extract` can be given the entities to relate.
+        collator_class: makes training batches of prepared sentences.
+        learning_rate_factors: prefix of parameter names → factor of their learning rate.
+        threshold_filters: whether lowering `relation_threshold` only adds relations.
+        takes_entities: whether `extract` accepts given entities.
     """
 
     config: JointExtractionConfig
@@ -51,11 +51,11 @@ class JointExtractionModel(Extractor, PreTrainedModel):
 
     @property
     def text_encoder(self) -> Any:
-        """The pretrained part."""
+        """The pretrained encoder."""
         return self.encoder
 
     def replace_text_encoder(self, encoder: Any) -> None:
-        """Put another one in its place. (`Module` takes an assignment to a property for a new submodule.)"""
+        """Replace the text encoder. (No property setter: `Module` would register the value as a new submodule.)"""
         self.encoder = encoder
 
     def get_input_embeddings(self) -> nn.Module:
@@ -79,18 +79,18 @@ class JointExtractionModel(Extractor, PreTrainedModel):
         **config_fields: Any,
     ) -> Self:
         """
-        A new model on top of a pretrained encoder, ready to be trained.
+        Create a model on a pretrained encoder, ready for training.
 
         Args:
             encoder: name on the Hub or directory of any `AutoModel` encoder with its tokenizer.
             entity_types: names of the entity types.
             relation_types: names of the relation types.
-            pretrained: `False` starts from random weights; only configuration and tokenizer are read.
-            config_fields: further fields of the system's configuration.
+            pretrained: `False`: random weights; only the encoder's configuration and tokenizer are loaded.
+            config_fields: additional fields of the system's configuration.
         """
         encoder_config = AutoConfig.from_pretrained(encoder)
         tokenizer = AutoTokenizer.from_pretrained(encoder)
-        if Path(encoder).is_dir():  # A checkpoint says nothing of the machine it was made on.
+        if Path(encoder).is_dir():  # A checkpoint must not contain paths of the machine it was made on.
             encoder_config._name_or_path = ""
         config_fields.setdefault("max_tokens", None)
         config_class: Any = cls.config_class
@@ -112,12 +112,12 @@ class JointExtractionModel(Extractor, PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | PathLike[Any], *args: Any, **kwargs: Any) -> None:
         """
-        Save a complete checkpoint: configuration, safetensors, tokenizer, code, task, model card, and the handler of
-        Inference Endpoints.
+        Save a complete checkpoint: configuration, weights (safetensors), tokenizer, code, pipelines, model card, and
+        the handler for Inference Endpoints.
 
-        A model card that lies in the directory, or came with the checkpoint, is kept.
+        An existing model card, in the directory or in the checkpoint that the model was loaded from, is kept.
         """
-        # The code of every imported module travels with the checkpoint, the pipeline's too.
+        # transformers saves the code of every imported module, so the pipeline has to be imported.
         from .pipeline_iser import JointExtractionPipeline  # noqa: F401
 
         super().save_pretrained(save_directory, *args, **kwargs)
@@ -125,7 +125,7 @@ class JointExtractionModel(Extractor, PreTrainedModel):
             self.tokenizer.save_pretrained(save_directory)
         except ValueError as error:
             logger.warning("The checkpoint %s is saved without a tokenizer. %s", save_directory, error)
-        # Where the code is a checkpoint's own, no module lies beside it that the model does not import.
+        # Code loaded from a checkpoint lies beside the modules that the model imports, without the handler.
         places = [Path(__file__).parent, *([Path(self.name_or_path)] if self.name_or_path else [])]
         handlers = (place / "handler.py" for place in places)
         if handler := next((each for each in handlers if each.is_file()), None):
@@ -141,29 +141,34 @@ class JointExtractionModel(Extractor, PreTrainedModel):
     def encode_words(
         self, input_ids: Tensor, attention_mask: Tensor, word_token_start: Tensor, word_token_end: Tensor
     ) -> Tensor:
-        """The encoder's output, pooled to words; arguments as in `encode_sentences`, result as in [`pool_words`]."""
+        """The encoder's output for tensors from `encode_sentences`, pooled to words as in [`pool_words`]."""
         tokens = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return pool_words(tokens, word_token_start, word_token_end)
 
     def tensors(self, sentences: Sequence[Sequence[Sequence[int]]]) -> dict[str, Tensor]:
-        """The tensors of `encode_sentences` where the model is."""
+        """The tensors of `encode_sentences` on the model's device."""
         batch = encode_sentences(sentences, self.tokenizer)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """Parameters that training leaves as they are."""
+        """Parameters that are not trained."""
         return []
 
     def learn_from(self, teachers: Mapping[str, JointExtractionModel]) -> None:
-        """Learn from models that were trained before; for systems that have teachers, each with a name."""
+        """
+        Set the trained teachers, by name, that the model learns from.
+
+        Raises:
+            NotImplementedError: if the system has no teachers.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no teachers.")
 
     def collator(self, **sampling: Any) -> TrainingCollator:
-        """What makes training batches for this model; see [`TrainingCollator`] for the arguments."""
+        """The collator that makes training batches for this model; see [`TrainingCollator`] for the arguments."""
         return self.collator_class(self.tokenizer, self.config, **sampling)
 
     def extract(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """See [`Extractor.extract`]; without dropout, whatever mode the model is in."""
+        """See [`Extractor.extract`]. Runs in evaluation mode, and restores the current mode afterwards."""
         was_training = self.training
         self.eval()
         try:
@@ -173,7 +178,7 @@ class JointExtractionModel(Extractor, PreTrainedModel):
 
 
 def init_weights(module: nn.Module, std: float) -> None:
-    """Initial weights of a new layer."""
+    """Initialise the weights of a new layer."""
     if isinstance(module, nn.Linear):
         init.normal_(module.weight, std=std)
         if module.bias is not None:
@@ -188,12 +193,12 @@ def init_weights(module: nn.Module, std: float) -> None:
 
 def pool_words(tokens: Tensor, word_token_start: Tensor, word_token_end: Tensor) -> Tensor:
     """
-    Words as the maximum over their tokens.
+    Represent each word as the maximum over its tokens.
 
     Args:
         tokens: the encoder's output, shape `(batch_size, num_tokens, hidden_size)`.
         word_token_start: first token of each word, shape `(batch_size, num_words)`.
-        word_token_end: the token after each word's last, same shape; padding words hold no token.
+        word_token_end: the token after the last token of each word, same shape; padding words have no tokens.
 
     Returns:
         Shape `(batch_size, num_words, hidden_size)`, zeros for padding.
@@ -210,14 +215,14 @@ def new_encoder(config: JointExtractionConfig) -> Any:
 
 
 def without_pooler(encoder_config: Any) -> dict[str, bool]:
-    """The argument that leaves out an encoder's pooler, for which there is no use, where it knows one."""
+    """The argument that omits an encoder's unused pooler, if its class has such an argument."""
     encoder_class: Any = AutoModel._model_mapping[type(encoder_config)]
     knows = "add_pooling_layer" in inspect.signature(encoder_class).parameters
     return {"add_pooling_layer": False} if knows else {}
 
 
 def _position_limit(encoder: nn.Module) -> int:
-    """Most tokens the encoder has positions for; some (RoBERTa) count theirs from behind the padding id."""
+    """Maximum number of tokens of an encoder input. Some encoders (RoBERTa) number positions from `padding_idx + 1`."""
     limit = getattr(encoder.config, "max_position_embeddings", None) or 512
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:

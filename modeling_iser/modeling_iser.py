@@ -1,4 +1,4 @@
-"""The ISER model: encoder and fusion, the two classifiers and the loss."""
+"""The ISER model: encoder, fusion, the two classifiers and the loss."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .span_context_iser import build_span_context
 from .spans_iser import Spans, enumerate_spans, ordered_pairs, places_in_grid, spans_of_grid
 
 
-# The first pass shares no weight with the rest, and Adam takes no notice of a loss's scale; but the norm to which all
-# gradients are clipped does, and at the beginning the first pass would make up most of it.
+# The first pass shares no weights with the rest, and Adam is invariant to the scale of a loss. Gradient clipping is
+# not: with a larger weight, the first pass would dominate the gradient norm early in training.
 _FIRST_PASS_LOSS_WEIGHT = 0.01
 
 
@@ -36,9 +36,9 @@ class IserModelOutput(ModelOutput):
         encoder_word_states: encoder output of the words, shape `(batch_size, num_words, hidden_size)`.
         fused_states: H of Eq. 5, same shape; equal to `encoder_word_states` without interactive fusion.
         cls_state: the encoder's first token, shape `(batch_size, hidden_size)`.
-        entity_attention: on request, cross-attention weights of the entity view over the relation view
+        entity_attention: with `output_attentions`, cross-attention weights of the entity view over the relation view
             (Eq. 3), shape `(batch_size, num_words, num_words)`; `None` without interactive fusion.
-        relation_attention: on request, those of the relation view over the entity view (Eq. 4).
+        relation_attention: likewise, of the relation view over the entity view (Eq. 4), same shape.
     """
 
     encoder_word_states: Tensor | None = None
@@ -54,24 +54,25 @@ class IserOutput(ModelOutput):
     Output of [`IserForJointExtraction`]. Spans and pairs are flat over the batch.
 
     Attributes:
-        loss: L = Lₑ + Lᵣ (Eq. 15), plus a hundredth of the first pass's, when labels are given; a scalar.
-        entity_loss: Lₑ, the mean cross-entropy over the spans (Eq. 16). With a first pass, it is the cross-entropy of
-            the gold entities and of the candidates that pass, divided by the number of spans given.
+        loss: L = Lₑ + Lᵣ (Eq. 15) plus 0.01 · `first_pass_loss`, if labels are given; a scalar.
+        entity_loss: Lₑ, the mean cross-entropy over the spans (Eq. 16). With a first pass, the summed cross-entropy of
+            the gold entities and of the candidates that pass, divided by the number of given spans.
         relation_loss: Lᵣ, the mean binary cross-entropy over pairs and relation types (Eq. 17).
         first_pass_loss: mean binary cross-entropy of the first pass over all candidate spans; `None` without one.
         entity_logits: shape `(num_spans, num_entity_types + 1)`; class 0 is "no entity".
         relation_logits: shape `(num_pairs, num_relation_types)`, before the sigmoid.
-        span_sentence: sentence of each span that was scored, shape `(num_spans,)`; with a first pass, these are fewer
-            than were given, ordered by sentence, start and end.
+        span_sentence: sentence of each scored span, shape `(num_spans,)`; with a first pass, these differ from the
+            given spans, and are ordered by sentence, start and end.
         span_start: first word of each span, shape `(num_spans,)`.
         span_end: the word after the last word of each span, shape `(num_spans,)`.
-        pair_head: head of each pair as an index of spans, shape `(num_pairs,)`.
-        pair_tail: tail of each pair as an index of spans, shape `(num_pairs,)`.
+        pair_head: index of the head span of each pair, shape `(num_pairs,)`.
+        pair_tail: index of the tail span of each pair, shape `(num_pairs,)`.
         fused_states: H of Eq. 5, shape `(batch_size, num_words, hidden_size)`.
-        entity_attention: on request, see [`IserModelOutput`], shape `(batch_size, num_words, num_words)`.
-        relation_attention: on request, same shape.
-        entity_features: what the entity classifier reads of each span, before dropout (Eq. 10).
-        relation_features: what the relation classifier reads of each pair, before dropout (Eq. 12).
+        entity_attention, relation_attention: see [`IserModelOutput`].
+        entity_features: input of the entity classifier for each span, before dropout (Eq. 10), shape
+            `(num_spans, 2 * hidden_size + width_embedding_size)`.
+        relation_features: input of the relation classifier for each pair, before dropout (Eq. 12), shape
+            `(num_pairs, 3 * hidden_size + 2 * width_embedding_size)`.
     """
 
     loss: Tensor | None = None
@@ -93,12 +94,12 @@ class IserOutput(ModelOutput):
 
 
 class IserPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initial weights, common to the ISER models."""
+    """Loading, saving and weight initialisation of the ISER models."""
 
     config: IserConfig
     config_class = IserConfig
     base_model_prefix = "iser"
-    # The first pass of an earlier version, which the configuration has said is left out.
+    # The first pass of an earlier version; the configuration warns that it is ignored.
     _keys_to_ignore_on_load_unexpected = [r"^proposal_classifier\."]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -108,7 +109,7 @@ class IserPreTrainedModel(PreTrainedModel):
 
 
 class IserModel(IserPreTrainedModel):
-    """The encoder and the interactive fusion (paper 3.2 and 3.3): subword tokens in, words out."""
+    """The encoder and the interactive fusion (paper 3.2 and 3.3), from subword tokens to word states."""
 
     def __init__(self, config: IserConfig) -> None:
         super().__init__(config)
@@ -137,7 +138,7 @@ class IserModel(IserPreTrainedModel):
             input_ids: subword tokens, shape `(batch_size, num_tokens)`.
             attention_mask: 1 for tokens, 0 for padding, same shape.
             word_token_start: first token of each word, shape `(batch_size, num_words)`.
-            word_token_end: the token after each word's last, same shape; padding words hold no token.
+            word_token_end: the token after the last token of each word, same shape; padding words have no tokens.
             num_words: words of each sentence, at least 1, shape `(batch_size,)`.
             output_attentions: whether to return the cross-attention weights.
             return_dict: accepted for compatibility; the output is always a `ModelOutput`.
@@ -161,7 +162,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
     config_class = IserConfig
     collator_class = IserCollator
     takes_entities = True
-    # The first pass has a small task of its own and learns it best at several times the rate of the other new layers.
+    # The first pass learns best at several times the learning rate of the other new layers.
     learning_rate_factors: ClassVar[Mapping[str, float]] = {"first_pass.": 5.0}
 
     def __init__(self, config: IserConfig) -> None:
@@ -209,14 +210,14 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
         """
         Args:
             input_ids, attention_mask, word_token_start, word_token_end, num_words: see [`IserModel`].
-            span_sentence, span_start, span_end: spans to score, shape `(num_spans,)`, in ascending order
-                of sentences and of at most `max_span_width` words; `None` scores every candidate span.
-            pair_head, pair_tail: pairs to score, indices of spans, shape `(num_pairs,)`; `None` scores
-                every ordered pair of spans of a sentence that the entity classifier takes for entities.
-            entity_labels: shape `(num_spans,)`, 0 for "no entity". With a first pass, all entities must be among the
-                spans; the negatives are the candidates that pass it, in place of those given.
+            span_sentence, span_start, span_end: spans to score, shape `(num_spans,)`, ordered by sentence and at most
+                `max_span_width` words wide; `None` scores every candidate span.
+            pair_head, pair_tail: pairs to score, as indices of spans, shape `(num_pairs,)`; `None` scores every ordered
+                pair of spans within a sentence that are classified as entities.
+            entity_labels: shape `(num_spans,)`, 0 for "no entity". With a first pass, the candidates that pass replace
+                the given negative spans, and the given spans must include all entities.
             relation_labels: shape `(num_pairs, num_relation_types)`, 0 or 1.
-            exact: look at the context of every span, whatever the first pass says.
+            exact: score every span, bypassing the first pass.
             output_attentions: whether to return the cross-attention weights of both directions.
             return_dict: accepted for compatibility; the output is always a `ModelOutput`.
         """
@@ -237,7 +238,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
                 given[places] = True
                 kept &= given
             else:
-                # The classifier learns from what it will meet: the gold entities, and whatever else passes.
+                # The classifier is trained on what it scores in extraction: entities, and other spans that pass.
                 labels = torch.zeros_like(logits, dtype=torch.long)
                 labels[places] = entity_labels
                 first_pass_loss = self.first_pass.loss(logits, labels > 0)
@@ -261,7 +262,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
             cross_entropy = nn.functional.cross_entropy(entity_logits.float(), entity_labels, reduction="sum")
             entity_loss = cross_entropy / num_spans  # Eq. 16
         if relation_labels is not None:
-            # A batch without pairs has a relation loss of 0, not of 0 / 0.
+            # The relation loss of a batch without pairs is 0, not 0 / 0.
             relation_loss = nn.functional.binary_cross_entropy_with_logits(
                 relation_logits.float(), relation_labels.float(), reduction="sum"
             ) / max(1, relation_labels.numel())  # Eq. 17
@@ -290,14 +291,14 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
 
     def span_features(self, states: WordStates, spans: Spans) -> Tensor:
         """
-        Max-pooled words (Eq. 6) and width embedding, shape `(num_spans, hidden + width_embedding)`. Of a span beyond
-        `max_span_width`, which only a caller can give, it is the widest's.
+        Max-pooled words (Eq. 6) and width embedding, shape `(num_spans, hidden_size + width_embedding_size)`. Given
+        entities wider than `max_span_width` use the embedding of that width.
         """
         width = self.width_embedding((spans.width - 1).clamp(max=self.config.max_span_width - 1))
         return torch.cat([states.max_pool("fused", spans), width], dim=-1)
 
     def entity_features(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
-        """[span; width; c] (Eq. 10), shape `(num_spans, 2 * hidden + width_embedding)`."""
+        """[span; width; c] (Eq. 10), shape `(num_spans, 2 * hidden_size + width_embedding_size)`."""
         return torch.cat([features, self.span_context(states, spans)], dim=-1)
 
     def score_spans(self, states: WordStates, spans: Spans, features: Tensor) -> Tensor:
@@ -311,11 +312,11 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
         [span₁; width₁; span₂; width₂; context] (Eq. 12).
 
         Args:
-            features: of all spans, from `span_features`.
+            features: features of all spans, from `span_features`.
             head, tail: indices of spans, shape `(num_pairs,)`.
 
         Returns:
-            Shape `(num_pairs, 3 * hidden + 2 * width_embedding)`; without relation types `(num_pairs, 0)`.
+            Shape `(num_pairs, 3 * hidden_size + 2 * width_embedding_size)`; without relation types `(num_pairs, 0)`.
         """
         if self.relation_classifier is None:
             return features.new_zeros(len(head), 0)
@@ -323,7 +324,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
         return torch.cat([features.index_select(0, head), features.index_select(0, tail), context], dim=-1)
 
     def score_pairs(self, states: WordStates, spans: Spans, features: Tensor, head: Tensor, tail: Tensor) -> Tensor:
-        """Relation logits (Eq. 13) of `relation_features`, shape `(num_pairs, num_relation_types)`."""
+        """Relation logits (Eq. 13), shape `(num_pairs, num_relation_types)`; arguments as in `relation_features`."""
         return self._classify_pairs(self.relation_features(states, spans, features, head, tail))
 
     def _classify_pairs(self, features: Tensor) -> Tensor:
@@ -343,7 +344,7 @@ class IserForJointExtraction(SpanExtractor, JointExtractionModel, IserPreTrained
 
 
 def word_states(encoded: IserModelOutput, num_words: Tensor) -> WordStates:
-    """The output of [`IserModel`] as what span and pair features are read from."""
+    """The output of [`IserModel`] as [`WordStates`]."""
     encoder, fused, cls = encoded.to_tuple()[:3]
     return WordStates(encoder, fused, cls, num_words)
 

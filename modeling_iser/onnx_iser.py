@@ -1,10 +1,10 @@
 """
-Extraction by ONNX Runtime: a checkpoint's scores as three graphs, with everything around them as it is.
+Extraction with ONNX Runtime: three graphs compute a checkpoint's scores; all other code is shared with the torch model.
 
     python -m modeling_iser.onnx_iser CHECKPOINT [--int8]
 
 writes the graphs into the checkpoint's directory; `OnnxExtractor.from_pretrained(CHECKPOINT).extract(texts)` runs them.
-Exporting needs the packages onnx and onnxruntime (the extra `onnx`), extracting onnxruntime alone.
+Exporting requires the packages onnx and onnxruntime (the extra `onnx`), extraction only onnxruntime.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .spans_iser import Spans, enumerate_spans, spans_of_grid
 
 
 DIRECTORY = "onnx"
-"""Where the graphs are in a checkpoint's directory."""
+"""Subdirectory of a checkpoint with the graphs."""
 _INT8 = "int8"
-# Bounds the memory of pooling, which a graph does word by word.
+# Bounds the memory of pooling, which gathers the words of every span in a graph.
 _MAX_SPANS_PER_RUN = 512
 _OPSET = 18
 
 
-class _PooledByGathering(WordStates):
-    """States that a graph can pool: the words of each range side by side, in place of a table for the widest range."""
+class _GatheredWordStates(WordStates):
+    """Word states that are pooled by gathering the words of each range: the table of `RangeMax` cannot be exported."""
 
     def max_pool(self, source: str, ranges: Spans) -> Tensor:
         return gathered_maximum(getattr(self, source), ranges)
@@ -46,7 +46,7 @@ class _PooledByGathering(WordStates):
 def gathered_maximum(sequences: Tensor, ranges: Spans) -> Tensor:
     """Maximum over each range of positions, shape `(num_ranges, hidden_size)`; zeros for an empty range."""
     width = ranges.width.clamp(min=0)
-    widest: Any = width.max().clamp(min=1)  # a tensor: as a number it would be part of the graph
+    widest: Any = width.max().clamp(min=1)  # a tensor: a Python number would become a constant of the graph
     offsets = torch.arange(widest, device=width.device)
     positions = (ranges.start[:, None] + offsets).clamp(max=sequences.shape[1] - 1)
     values = sequences[ranges.sentence[:, None], positions]
@@ -55,11 +55,12 @@ def gathered_maximum(sequences: Tensor, ranges: Spans) -> Tensor:
 
 
 class _Graph(nn.Module):
-    """A part of a model with tensors in and tensors out."""
+    """A part of a model whose inputs and outputs are tensors."""
 
     inputs: ClassVar[dict[str, dict[int, str]]]
-    """Names of the inputs, and of their axes of any size."""
+    """Names of the inputs, each with its dynamic axes and their names."""
     outputs: ClassVar[dict[str, dict[int, str]]]
+    """The same for the outputs."""
 
     def __init__(self, model: IserForJointExtraction) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ _PAIRS = {f"{role}_{part}": {0: "pairs"} for role in ("head", "tail") for part i
 
 
 class _Words(_Graph):
-    """Encoder, words of tokens, fusion and first pass."""
+    """Encoder, pooling of tokens to words, fusion and first pass."""
 
     inputs: ClassVar = {
         "input_ids": _TOKENS, "attention_mask": _TOKENS, "word_token_start": _WORDS, "word_token_end": _WORDS,
@@ -101,8 +102,8 @@ class _EntityScores(_Graph):
     outputs: ClassVar = {"entity_logits": {0: "spans"}}
 
     def forward(self, encoder: Tensor, fused: Tensor, cls: Tensor, num_words: Tensor, *spans: Tensor) -> Tensor:
-        states, places = _PooledByGathering(encoder, fused, cls, num_words), Spans(*spans)
-        return self.model.score_spans(states, places, self.model.span_features(states, places))
+        states, scored = _GatheredWordStates(encoder, fused, cls, num_words), Spans(*spans)
+        return self.model.score_spans(states, scored, self.model.span_features(states, scored))
 
 
 class _RelationScores(_Graph):
@@ -112,7 +113,7 @@ class _RelationScores(_Graph):
     outputs: ClassVar = {"relation_logits": {0: "pairs"}}
 
     def forward(self, encoder: Tensor, fused: Tensor, cls: Tensor, num_words: Tensor, *ends: Tensor) -> Tensor:
-        states = _PooledByGathering(encoder, fused, cls, num_words)
+        states = _GatheredWordStates(encoder, fused, cls, num_words)
         count = ends[0].shape[0]
         both = Spans(*(torch.cat([ends[part], ends[part + 3]]) for part in range(3)))
         features = self.model.span_features(states, both)
@@ -124,24 +125,24 @@ _GRAPHS: dict[str, type[_Graph]] = {"words": _Words, "entities": _EntityScores, 
 
 
 def _graphs(config: Any) -> list[str]:
-    """The graphs of a model: one without relation types has no use for the last."""
+    """Names of a model's graphs; a model without relation types has no graph for relations."""
     return [name for name in _GRAPHS if name != "relations" or config.relation_types]
 
 
 def export_onnx(model: IserForJointExtraction, directory: str | Path, int8: bool = False) -> Path:
     """
-    Write the graphs of a model into the directory of its checkpoint.
+    Export a model's graphs into the directory of its checkpoint.
 
     Args:
-        model: in float32.
-        directory: a checkpoint's directory; where it holds none, the model is saved there too.
-        int8: write graphs with matrix products in 8-bit integers instead: smaller and, on most processors, faster.
+        model: the model, which is converted to float32 in place.
+        directory: directory of the checkpoint; if it contains none, the model is saved there too.
+        int8: export graphs with matrix products in 8-bit integers instead: smaller and, on most processors, faster.
 
     Returns:
         The directory of the graphs.
 
     Raises:
-        ImportError: without onnx and onnxruntime.
+        ImportError: if onnx or onnxruntime is not installed.
     """
     _onnxruntime("Exporting")
     model = model.float().eval()
@@ -164,7 +165,7 @@ def export_onnx(model: IserForJointExtraction, directory: str | Path, int8: bool
 
 
 def _example_inputs(model: IserForJointExtraction) -> dict[str, tuple[Tensor, ...]]:
-    """Inputs of each graph on which it is traced; every axis has a size of its own that is not 1."""
+    """Inputs to trace each graph with; no axis has size 1 or the size of another axis, so that none is merged."""
     count = model.config.max_span_width + 4
     batch = {
         "input_ids": torch.zeros(2, count + 3, dtype=torch.long),
@@ -184,7 +185,7 @@ def _example_inputs(model: IserForJointExtraction) -> dict[str, tuple[Tensor, ..
 
 
 def _export(graph: _Graph, inputs: tuple[Tensor, ...], path: Path) -> None:
-    # The exporter by tracing knows LSTM and GRU over sentences of several lengths; the one by torch.export does not.
+    # The tracing exporter supports LSTM and GRU on packed sequences; the one based on torch.export does not.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -211,25 +212,25 @@ def _quantize(path: Path) -> None:
 
 
 def _onnxruntime(what: str) -> Any:
-    # By name: an import statement would make the package a requirement of every checkpoint that carries this code.
+    # By name: an import statement would make the package a requirement of every checkpoint with this code.
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise ImportError(f"{what} by ONNX needs onnxruntime: pip install 'iser[onnx]'.") from error
+        raise ImportError(f"{what} with ONNX needs onnxruntime: pip install 'iser[onnx]'.") from error
 
 
 class OnnxExtractor(SpanExtractor):
     """
-    `extract` of a checkpoint by ONNX Runtime, on the processor.
+    Extracts with ONNX Runtime on the CPU.
 
     Args:
-        directory: a checkpoint's directory with the graphs that `export_onnx` writes.
-        int8: run the graphs in 8-bit integers.
-        threads: threads of a computation; default: as many as torch has.
+        directory: directory of a checkpoint with graphs from `export_onnx`.
+        int8: run the graphs with 8-bit integers.
+        threads: number of threads; default: that of torch.
 
     Raises:
-        ImportError: without onnxruntime.
-        FileNotFoundError: without the graphs.
+        ImportError: if onnxruntime is not installed.
+        FileNotFoundError: if a graph is missing.
     """
 
     device = torch.device("cpu")
@@ -241,7 +242,7 @@ class OnnxExtractor(SpanExtractor):
         graphs = Path(directory, DIRECTORY, _INT8 if int8 else "")
         if missing := [name for name in _graphs(self.config) if not (graphs / f"{name}.onnx").is_file()]:
             raise FileNotFoundError(
-                f"{graphs} lacks {', '.join(f'{name}.onnx' for name in missing)}. Write them with "
+                f"{graphs} has no {', '.join(f'{name}.onnx' for name in missing)}. Export the graphs with "
                 f"`python -m modeling_iser.onnx_iser {directory}{' --int8' if int8 else ''}`."
             )
         options = runtime.SessionOptions()
@@ -254,12 +255,12 @@ class OnnxExtractor(SpanExtractor):
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **arguments: Any) -> OnnxExtractor:
-        """The extractor of a checkpoint's directory."""
+        """The extractor for the checkpoint in a directory."""
         return cls(directory, **arguments)
 
     def _run(self, name: str, *inputs: Tensor) -> list[Tensor]:
         session = self._sessions[name]
-        # Inputs that a variant has no use for are none of its graph's.
+        # A graph lacks the inputs that its variant does not use.
         known = {item.name for item in session.get_inputs()}
         feed = {key: tensor.numpy() for key, tensor in zip(_GRAPHS[name].inputs, inputs, strict=True) if key in known}
         return [torch.from_numpy(array) for array in session.run(None, feed)]
@@ -274,30 +275,30 @@ class OnnxExtractor(SpanExtractor):
         return spans_of_grid(passing(states["first_pass"], self.config.first_pass_threshold))
 
     def span_features(self, states: dict[str, Any], spans: Spans) -> None:
-        return None  # Both graphs pool for themselves.
+        return None  # Each graph pools by itself.
 
     def score_spans(self, states: dict[str, Any], spans: Spans, features: None) -> Tensor:
-        return self._in_parts("entities", states, len(self.config.entity_types) + 1, spans)
+        return self._in_chunks("entities", states, len(self.config.entity_types) + 1, spans)
 
     def score_pairs(self, states: dict[str, Any], spans: Spans, features: None, head: Tensor, tail: Tensor) -> Tensor:
-        return self._in_parts("relations", states, len(self.config.relation_types), spans[head], spans[tail])
+        return self._in_chunks("relations", states, len(self.config.relation_types), spans[head], spans[tail])
 
-    def _in_parts(self, name: str, states: dict[str, Any], num_classes: int, *spans: Spans) -> Tensor:
-        """Logits of some spans, or of pairs of them, so many at a time."""
+    def _in_chunks(self, name: str, states: dict[str, Any], num_classes: int, *spans: Spans) -> Tensor:
+        """Logits of spans, or of pairs of heads and tails, in chunks."""
         if len(spans[0]) == 0 or num_classes == 0:
             return torch.zeros(len(spans[0]), num_classes)
         logits = []
         for rows in torch.arange(len(spans[0])).split(_MAX_SPANS_PER_RUN):
-            parts = [tensor for some in spans for tensor in (some.sentence[rows], some.start[rows], some.end[rows])]
+            parts = [tensor for role in spans for tensor in (role.sentence[rows], role.start[rows], role.end[rows])]
             logits += self._run(name, *states["states"], *parts)
         return torch.cat(logits)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="a checkpoint's directory")
+    parser.add_argument("checkpoint", help="directory of the checkpoint")
     parser.add_argument("--output", type=Path, help="directory to write to; default: the checkpoint's")
-    parser.add_argument("--int8", action="store_true", help="matrix products in 8-bit integers")
+    parser.add_argument("--int8", action="store_true", help="export graphs with matrix products in 8-bit integers")
     options = parser.parse_args()
     model = IserForJointExtraction.from_pretrained(options.checkpoint, dtype=torch.float32)
     target = export_onnx(model, options.output or options.checkpoint, options.int8)

@@ -1,7 +1,7 @@
 """
-The pipelines: texts in, entities and relations with character offsets out.
+Pipelines that extract entities and relations, with character offsets, from texts.
 
-`joint-extraction` is for any checkpoint, `ddi-extraction` for those that read drug leaflets.
+`joint-extraction` is for any checkpoint, `ddi-extraction` for checkpoints trained on drug leaflets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import Pipeline
 
-from .calibration_iser import relation_threshold
+from .calibration_iser import relation_threshold as threshold_of_confidence
 from .configuration_iser import check_choice
 from .rules_iser import apply_rules, chosen_rules, core_name
 from .text_iser import split_words
@@ -23,18 +23,21 @@ from .visualization_iser import Extraction
 
 
 BACKENDS = ("torch", "int8", "onnx", "onnx-int8")
-"""What may compute the scores."""
+"""Backends that compute the scores."""
 
-# Sentences that go through the encoder at once when the caller does not say.
+DRUG = "药物"
+"""The entity type of a leaflet's drug. Only a model that knows it can make use of `drug`."""
+
+# Default batch size, in sentences.
 _BATCH_SIZE = 16
 
-# A leaflet's sentences end at 。 or a line's end, and at a semicolon before the next number.
+# A leaflet's sentences end at 。, ！, ？ or a line break, and at a semicolon before a numbered item.
 _SENTENCE_END = re.compile(r"(?<=[。！？!?\n\r])|(?<=[;；])(?=\s*(?:\d{1,2}[.．、](?!\d)|[(（]\d{1,2}[)）]|[①-⑳]))")
-# What stands before a sentence and is none of it: headings and numbers.
+# Headings and numbers before a sentence, which are not part of it.
 _BEFORE_SENTENCE = re.compile(
     r"(?:\s|【[^】\n]*(?:作用|事项|禁忌|反应|用法|用量|成[分份]|性状|适应症|规格|用药|过量|毒理|动力学|须知|说明)】[:：]?|\d{1,2}(?:[.．](?!\d)|[、)）])|[(（]\d{1,2}[)）]|[①-⑳]|[一二三四五六七八九十]{1,3}、)+"
 )
-# Words by which a leaflet speaks of its own drug.
+# Words with which a leaflet refers to its own drug.
 _OWN_DRUG = re.compile("本品|本药|该品")
 
 
@@ -47,38 +50,38 @@ class JointExtractionPipeline(Pipeline):
     extractor("Anna Berg lives in Lund.")
     ```
 
-    Args (of a call, or of `pipeline(…)` as defaults):
-        inputs: a text, or a list, a column of a data set, or a generator of texts (answered one by one). In place of
-            a text, `{"text": …, "entities": …}`.
-        entities: of one text the entities that the caller knows, `{"start", "end", "type"}`, offsets counting
-            characters; beside a list of texts a list for each. Relations are then scored among these alone. `type` may
-            be left out where the model knows one type only.
-        split_sentences: read every sentence (up to 。 or the line's end) by itself, as a model was trained that saw
-            single sentences. Otherwise a text is read whole, in overlapping windows where it is too long.
-        entity_threshold: least probability of an entity's type, default 0.
-        relation_threshold: least score of a relation, default the model's.
-        min_confidence: the same, as a score or, for a calibrated checkpoint, as the share of relations that shall be
-            right, such as `"95%"`.
-        triples: return flat triples only.
-        batch_size: sentences that go through the model at once, default 16. In float32 the results do not depend on it.
-        backend (of `pipeline(…)` alone): `"torch"`; `"int8"` for 8-bit integers on the CPU; `"onnx"` or `"onnx-int8"`
-            for ONNX Runtime, where `python -m modeling_iser.onnx_iser` has written the checkpoint's graphs.
+    Args (of a call, or defaults in `pipeline(…)`):
+        inputs: a text, or a list, a column of a data set or a generator of texts (a generator streams its results). A
+            text may also be given as `{"text": …, "entities": …}`.
+        entities: given entities of the text, `{"start", "end", "type"}`, offsets counting characters; for a list of
+            texts, a list for each text. Relations are then scored only between these. `type` may be omitted if the
+            model has only one entity type.
+        split_sentences: process each sentence (up to 。 or the end of the line) separately, for models trained on
+            single sentences. Otherwise a text is processed as a whole, in overlapping windows if it is too long.
+        entity_threshold: minimum score of an entity, default 0.
+        relation_threshold: minimum score of a relation, default the model's.
+        min_confidence: alternative to `relation_threshold`: a score or, for a calibrated checkpoint, the percentage of
+            relations that should be correct, such as `"95%"`.
+        triples: return only flat triples.
+        batch_size: sentences per batch, default 16. In float32 the results do not depend on it.
+        backend (only of `pipeline(…)`): `"torch"`; `"int8"` for 8-bit integers on the CPU; `"onnx"` or `"onnx-int8"`
+            for ONNX Runtime, after `python -m modeling_iser.onnx_iser` has exported the checkpoint's graphs.
 
     Returns:
-        For each text an [`Extraction`], a dictionary that notebooks show as a picture:
+        An [`Extraction`] for each text, a dictionary that notebooks display as a picture:
         `{"text", "entities", "relations"}`. An entity is `{"text", "type", "start", "end", "score"}`, offsets counting
-        characters of the text that was given, so that `text[start:end]` is the entity's text. A relation is
-        `{"type", "head", "tail", "score"}`, head and tail being entities.
+        characters of the given text, so that `text[start:end]` is the entity's text. A relation is
+        `{"type", "head", "tail", "score"}`, where head and tail are entities.
 
-        With `triples`, for each text a list of `{"head", "relation", "tail", "score"}`, names only.
+        With `triples`, a list of `{"head", "relation", "tail", "score"}` for each text, by name only.
 
     Raises:
-        TypeError: for an input that is no text, and an argument that is not known.
-        ValueError: for a text that is not Unicode (half a surrogate pair), and entities that are not in the text or cut
-            its words.
+        TypeError: if an input is not a text, or an argument is unknown.
+        ValueError: if a text has an unpaired surrogate, or a given entity is not in the text or does not start and end
+            at word boundaries.
     """
 
-    # What the pipeline loads beside the model. (transformers declares the switches as None.)
+    # What to load in addition to the model. (transformers declares these switches as None.)
     _load_tokenizer: Any = True
     _load_processor: Any = False
     _load_image_processor: Any = False
@@ -90,7 +93,7 @@ class JointExtractionPipeline(Pipeline):
     FORWARD: ClassVar[tuple[str, ...]] = ("entity_threshold", "relation_threshold")
     POSTPROCESS: ClassVar[tuple[str, ...]] = ("triples",)
     BESIDE: ClassVar[tuple[str, ...]] = ("entities",)
-    """Arguments that a text may bring along; beside a list of texts, a list of them is one for each."""
+    """Arguments that a text may have of its own; with a list of texts, they may be lists with a value for each text."""
 
     def __init__(self, *args: Any, backend: str = "torch", **kwargs: Any) -> None:
         check_choice("backend", backend, BACKENDS)
@@ -107,7 +110,7 @@ class JointExtractionPipeline(Pipeline):
         tokenizer: Any = self.tokenizer
         if tokenizer is not None:
             self.extractor.tokenizer = tokenizer
-        # Checkpoints may be stored in half precision, which processors compute slowly or not at all.
+        # Checkpoints may be stored in half precision, which CPUs compute slowly or not at all.
         if self.model.dtype == torch.float16 and self.model.device.type == "cpu":
             self.model.float()
 
@@ -116,12 +119,12 @@ class JointExtractionPipeline(Pipeline):
             kwargs["batch_size"] = self._batch_size or _BATCH_SIZE
         inputs = self._with_lists(inputs, kwargs)
         if isinstance(inputs, Iterator):
-            inputs = (item for item in inputs)  # transformers streams generators, and no other iterators.
+            inputs = (item for item in inputs)  # transformers streams only generators, not other iterators.
         elif _are_several(inputs):
             inputs = list(inputs)
             if not inputs:
                 return []
-            # Texts of like length share a batch, so that padding costs little.
+            # Texts of similar length share a batch, to reduce padding.
             order = sorted(range(len(inputs)), key=lambda index: _length(inputs[index]))
             answers = super().__call__([inputs[index] for index in order], **kwargs)
             by_index = dict(zip(order, answers, strict=True))
@@ -129,7 +132,7 @@ class JointExtractionPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def _with_lists(self, inputs: Any, arguments: dict[str, Any]) -> Any:
-        """The inputs, each with its own of the lists among the arguments, which are taken out."""
+        """Move arguments that are lists with a value for each text into the inputs."""
         for name in self.BESIDE:
             value = arguments.get(name)
             if value is None or isinstance(value, str) or isinstance(inputs, str | Mapping):
@@ -137,12 +140,12 @@ class JointExtractionPipeline(Pipeline):
             del arguments[name]
             if not _are_several(inputs):
                 raise ValueError(
-                    f"A list of {name} goes with a list of texts. To stream texts, give each its own: "
+                    f"A list for {name} requires a list of texts. To stream texts, give each its own: "
                     f'{{"text": …, "{name}": …}}.'
                 )
             inputs, values = list(inputs), list(value)
             if len(inputs) != len(values):
-                raise ValueError(f"There are {len(values)} of {name} for {len(inputs)} texts.")
+                raise ValueError(f"{name} has {len(values)} values for {len(inputs)} texts.")
             inputs = [
                 {name: one, **(item if isinstance(item, Mapping) else {"text": item})}
                 for item, one in zip(inputs, values, strict=True)
@@ -155,16 +158,16 @@ class JointExtractionPipeline(Pipeline):
         for name in parameters:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
+                if name == "drug":
+                    self._refuse_drug(parameters[name])
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise TypeError(f"{name!r} is no argument of the pipeline. Known: {', '.join(known)}.{hint}")
+                raise TypeError(f"{name!r} is not an argument of the pipeline. Known: {', '.join(known)}.{hint}")
         given = {name: value for name, value in parameters.items() if value is not None}
-        if "min_confidence" in given:
-            if "relation_threshold" in given:
-                raise ValueError("Give either min_confidence or relation_threshold.")
-            given["relation_threshold"] = relation_threshold(given["min_confidence"], self.model.config)
-        for name in self.FORWARD:
-            if not 0 <= given.get(name, 0) <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {given[name]!r}.")
+        if "drug" in given:
+            check_takes_drug(self.model.config, given["drug"])
+        given |= thresholds(
+            self.model.config, **{name: given.pop(name, None) for name in (*self.FORWARD, "min_confidence")}
+        )
         first, second, third = ({name: given[name] for name in stage if name in given} for stage in stages)
         return first, second, third
 
@@ -174,42 +177,48 @@ class JointExtractionPipeline(Pipeline):
         entities: Sequence[Mapping[str, Any]] | None = None,
         split_sentences: bool = False,
     ) -> dict[str, Any]:
-        """The request for a text: its `pieces` as character ranges, the `prompt` before each, its `given` entities."""
+        """The request for a text: its `pieces` as character ranges, their `prompt`, and its `given` entities."""
         text: Any = inputs
         if isinstance(inputs, Mapping):
             text = inputs.get("text")
             entities = inputs["entities"] if inputs.get("entities") is not None else entities
+            if "drug" not in self.BESIDE and inputs.get("drug") is not None:
+                self._refuse_drug(inputs["drug"])
         if not isinstance(text, str):
             raise TypeError(f"The pipeline takes texts, not {type(text).__name__}: {inputs!r:.80}")
         pieces = split_leaflet(text) if split_sentences else [(0, len(text))]
         given = self._given(text, pieces, entities) if entities is not None else None
         return {"requests": {"text": text, "prompt": "", "pieces": pieces, "given": given}}
 
+    def _refuse_drug(self, drug: Any) -> None:
+        check_takes_drug(self.model.config, drug)
+        raise ValueError(f'drug={drug!r}: only pipeline("ddi-extraction") takes a drug.')
+
     def _given(
         self, text: str, pieces: list[tuple[int, int]], entities: Sequence[Mapping[str, Any]]
     ) -> list[list[dict[str, Any]]]:
-        """For each piece the entities that lie in it, offsets counting its words."""
+        """The given entities in each piece, offsets counting its words."""
         types = self.extractor.config.entity_types
         words = [[(first + a, first + b) for a, b in split_words(text[first:last])] for first, last in pieces]
         given: list[list[dict[str, Any]]] = [[] for _ in pieces]
         for entity in entities:
             if not isinstance(entity, Mapping) or not {"start", "end"} <= entity.keys():
-                raise ValueError(f'An entity is {{"start", "end", "type"}}, not {entity!r:.80}.')
+                raise ValueError(f'An entity must be {{"start", "end", "type"}}, not {entity!r:.80}.')
             start, end, kind = entity["start"], entity["end"], entity.get("type")
             if kind is None and len(types) > 1:
                 raise ValueError(f"The entity {text[start:end]!r} has no type. The model knows {', '.join(types)}.")
             piece = next((index for index, (a, b) in enumerate(pieces) if a <= start < end <= b), None)
             if piece is None:
                 raise ValueError(
-                    f"The entity from {start!r} to {end!r}, {text[start:end]!r:.60}, lies in no sentence of the text; "
-                    "split_sentences=False reads a text whole."
+                    f"The entity from {start!r} to {end!r}, {text[start:end]!r:.60}, does not lie within a sentence of "
+                    "the text; with split_sentences=False, the text is processed as a whole."
                 )
             starts, ends = ([border[side] for border in words[piece]] for side in (0, 1))
             if start not in starts or end not in ends:
                 near = [text[a:b] for a, b in words[piece] if a < end and start < b]
                 raise ValueError(
-                    f"The entity from {start} to {end}, {text[start:end]!r:.60}, cuts a word or begins or ends between "
-                    f"words. The words there: {', '.join(map(repr, near)) or 'none'}."
+                    f"The entity from {start} to {end}, {text[start:end]!r:.60}, does not start and end at word "
+                    f"boundaries. The words there: {', '.join(map(repr, near)) or 'none'}."
                 )
             given[piece].append({"start": starts.index(start), "end": ends.index(end) + 1, "type": kind or types[0]})
         return given
@@ -235,11 +244,11 @@ class JointExtractionPipeline(Pipeline):
         return {"answers": answers[0] if isinstance(requests, dict) else answers}
 
     def _in_words(self, request: dict[str, Any], piece: int) -> list[dict[str, Any]]:
-        """The given entities of a piece, offsets counting the words of the prompt too; the prompt's own among them."""
+        """The given entities of a piece, offsets including the words of the prompt, with the drug in the prompt."""
         prompt = len(split_words(request["prompt"]))
         given = [{**e, "start": e["start"] + prompt, "end": e["end"] + prompt} for e in request["given"][piece]]
-        if prompt:  # all of it but the @
-            given.insert(0, {"start": 0, "end": prompt - 1, "type": self.extractor.config.entity_types[0]})
+        if prompt:  # The drug is the prompt without the final @.
+            given.insert(0, {"start": 0, "end": prompt - 1, "type": DRUG})
         return given
 
     def postprocess(self, model_outputs: dict[str, Any], triples: bool = False) -> Extraction | list[dict[str, Any]]:
@@ -260,20 +269,23 @@ class DdiExtractionPipeline(JointExtractionPipeline):
     extractor("与多巴胺合用,本品利尿作用加强", drug="布美他尼片")
     ```
 
-    Args (of a call, or of `pipeline(…)` as defaults), beside those of [`JointExtractionPipeline`]:
-        drug: the drug whose leaflet the texts are from, or beside a list of texts a list of them. It is put before
-            every sentence as the prompt `drug@`, which is how the model knows what 本品 means. A text may bring its
-            own: `{"text": …, "drug": …}`.
-        split_sentences: default where there is a drug.
-        rules: whether the rules of `rules_iser` apply where there is a drug, or names of those that shall; default all.
+    Args (of a call, or defaults in `pipeline(…)`), in addition to those of [`JointExtractionPipeline`]:
+        drug: the drug whose leaflet the text is from; for a list of texts, one drug or a list with one for each. It is
+            prepended to every sentence as the prompt `drug@`, from which the model knows what 本品 refers to. A text
+            may have its own: `{"text": …, "drug": …}`.
+        split_sentences: as in [`JointExtractionPipeline`], but by default true if there is a drug.
+        rules: whether to apply the rules of `rules_iser` if there is a drug, or the names of those to apply; default
+            all.
 
     Returns:
-        As [`JointExtractionPipeline`], with `drug`. The leaflet's drug given as `drug` is none of `entities`, since
-        it does not stand in the text; as head or tail it has `None` for offsets, and `drug["mentions"]` lists where the
-        text calls it 本品 or by its name.
+        As [`JointExtractionPipeline`], with `drug`. The drug given as `drug` is not in `entities`, since it is not part
+        of the text; as head or tail its offsets are `None`. `drug["mentions"]` lists where the text refers to it as
+        本品 or by name.
 
     Raises:
-        ValueError: for a drug that leaves no room for the text.
+        TypeError: if the drug is not a text, or is blank.
+        ValueError: if there is a drug and the model does not know the entity type 药物, or the drug leaves too little
+            room in the encoder for the text.
 
     Not for clinical decisions.
     """
@@ -292,7 +304,9 @@ class DdiExtractionPipeline(JointExtractionPipeline):
         if isinstance(inputs, Mapping):
             drug = inputs["drug"] if inputs.get("drug") is not None else drug
         if drug is not None and (not isinstance(drug, str) or not drug.strip()):
-            raise TypeError(f"drug is a text that is not empty, not {drug!r}.")
+            raise TypeError(f"drug must be a text that is not blank, not {drug!r}.")
+        if drug is not None:
+            check_takes_drug(self.model.config, drug)
         split = drug is not None if split_sentences is None else split_sentences
         model_inputs = super().preprocess(inputs, entities, split)
         request = model_inputs["requests"]
@@ -309,7 +323,7 @@ class DdiExtractionPipeline(JointExtractionPipeline):
         own: dict[str, Any] | None = None
         if drug:
             names = chosen_rules(rules)
-            if answer["given"] is not None:  # What the caller calls a drug is one.
+            if answer["given"] is not None:  # Given entities are never dropped.
                 names = tuple(name for name in names if name != "no_drug")
             entities, relations = apply_rules(entities, relations, drug, names)
             mentions = [(match.start(), match.end()) for match in _OWN_DRUG.finditer(text)]
@@ -317,11 +331,55 @@ class DdiExtractionPipeline(JointExtractionPipeline):
                 mentions += [(e["start"], e["end"]) for e in entities if core_name(e["text"]) == core_name(drug)]
             own = {
                 "text": drug,
-                "type": self.extractor.config.entity_types[0],
+                "type": DRUG,
                 "mentions": [{"text": text[start:end], "start": start, "end": end} for start, end in sorted(mentions)],
             }
         extraction = Extraction(text=text, drug=own, entities=entities, relations=relations)
         return extraction.triples() if triples else extraction
+
+
+def takes_drug(config: Any) -> bool:
+    """Whether a model can make use of the drug whose leaflet a text is from."""
+    return DRUG in config.entity_types
+
+
+def check_takes_drug(config: Any, value: Any, argument: str = "drug") -> None:
+    """
+    Refuse the value of an argument that is about the leaflet's drug.
+
+    Raises:
+        ValueError: if the model cannot make use of a drug.
+    """
+    if not takes_drug(config):
+        known = ", ".join(config.entity_types)
+        raise ValueError(
+            f"{argument}={value!r}: this model takes no drug, since {DRUG} is not among its entity types ({known})."
+        )
+
+
+def thresholds(
+    config: Any,
+    entity_threshold: float | None = None,
+    relation_threshold: float | None = None,
+    min_confidence: float | str | None = None,
+) -> dict[str, float]:
+    """
+    The minimum scores that are given, under `entity_threshold` and `relation_threshold`; see the pipeline.
+
+    Raises:
+        ValueError: for a score that is not between 0 and 1, and for a confidence that the model is not calibrated for.
+    """
+    if min_confidence is not None:
+        if relation_threshold is not None:
+            raise ValueError(
+                f"min_confidence={min_confidence!r} and relation_threshold={relation_threshold!r} exclude each other."
+            )
+        relation_threshold = threshold_of_confidence(min_confidence, config)
+    scores = {"entity_threshold": entity_threshold, "relation_threshold": relation_threshold}
+    for name, score in scores.items():
+        if score is not None and not 0 <= score <= 1:
+            raise ValueError(f"{name}={score!r} must lie between 0 and 1.")
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def _are_several(inputs: Any) -> bool:
@@ -332,8 +390,8 @@ def _are_several(inputs: Any) -> bool:
 
 def _in_characters(answer: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """
-    Entities and relations of the documents of a text's pieces, offsets counting the text's characters. The prompt as
-    head or tail has `None` for offsets; an entity that is a part of it, or lies across its end, is nothing in the text.
+    Entities and relations from the documents of a text's pieces, offsets counting the text's characters. The drug in
+    the prompt, as head or tail, has offsets `None`; other entities that overlap the prompt are dropped.
     """
     text, prompt = answer["text"], answer["prompt"]
     entities: list[dict[str, Any]] = []
@@ -367,10 +425,10 @@ def _length(item: Any) -> int:
 
 
 def split_leaflet(text: str) -> list[tuple[int, int]]:
-    """Character ranges of a leaflet's sentences, without headings and the numbers of items."""
+    """Character ranges of a leaflet's sentences, without headings and item numbers."""
     borders = [0]
     for match in _SENTENCE_END.finditer(text):
-        # A colon opens a list, whose items belong together.
+        # A colon introduces a list, whose items are kept together.
         if text[match.end() - 1] not in ";；" or not re.search("[:：]", text[borders[-1] : match.end()]):
             borders.append(match.end())
     pieces = []
@@ -382,4 +440,4 @@ def split_leaflet(text: str) -> list[tuple[int, int]]:
     return pieces
 
 
-__all__ = ["DdiExtractionPipeline", "JointExtractionPipeline"]
+__all__ = ["DdiExtractionPipeline", "JointExtractionPipeline", "check_takes_drug", "takes_drug", "thresholds"]

@@ -1,11 +1,11 @@
 """
-`iser-extract --engine ray`: the same results from many processes, on this machine or on a cluster, by Ray Data.
+`iser-extract --engine ray`: the same results, computed by many processes on one machine or a cluster with Ray Data.
 
-Every file is read by one task, in parts of `PART` lines, and each part goes to whichever worker is free. A worker holds
-the model, and writes what it finds as a file that appears in one step and is named for the lines it is of. So no line
-is lost or doubled: a part whose worker was lost is done again, one that is done twice replaces itself, and `--resume`
-leaves out the parts that are there. In a directory of results, `_errors-…` tells of the lines of a part that could not
-be read, `_settings.json` what the parts were made with, and `_SUCCESS` that all are there.
+One task reads each file in parts of `PART` lines, and each part goes to the next free worker. A worker holds the model
+and writes the results of a part atomically to a file named after its lines. So no line is lost or duplicated: a part
+whose worker died is processed again, a part that is processed twice overwrites itself, and `--resume` skips existing
+parts. In a directory of results, `_errors-…` lists the lines of a part that could not be read, `_settings.json` holds
+the settings of the run, and `_SUCCESS` marks that all parts exist.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .command_line import answer_items, load_extractor, read_items
+from .command_line import answer_items, load_extractor, tell_if_nothing_found
+from .commands import extra
+from .input_files import read_items
 from .result_files import Result, write_results
 
 
 PART = 512
 """
-Lines of a part: some seconds of work on one core, which is what a lost worker costs.
+Lines per part: a few seconds of work on one core, which is all that a dead worker costs.
 
-All of a part's lines share the model's batches by length. Another number would be other parts, so it is no option.
+Batches are formed by length within a part. Not an option, since another number would make other parts.
 """
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Shared memory of a Ray of our own: a few parts for each worker, each about as large as its text."""
+"""Shared memory of a Ray that we start: enough for a few parts per worker, each about as large as its text."""
 
 SETTINGS = (
-    "text_column", "drug_column", "drug", "whole", "model", "entity_threshold", "relation_threshold", "min_confidence",
-    "dtype", "backend", "format",
+    "text_column", "drug_column", "drug", "whole", "encoding", "model", "entity_threshold", "relation_threshold",
+    "min_confidence", "dtype", "backend", "format",
 )  # fmt: skip
-"""Options on which the results depend, beside the files."""
+"""Options that the results depend on, in addition to the files."""
 
 Report = Callable[[str, int, object], None]
 
@@ -50,18 +52,19 @@ def extract_parts(
     options: argparse.Namespace, sources: Sequence[tuple[str, str]], report: Report, directory: Path, output_format: str
 ) -> None:
     """
-    Extract from files into a directory of parts, whose names are in the order of the input.
+    Extract from files into a directory of parts, whose names sort in the order of the input.
 
     Args:
-        options: of `iser-extract`.
+        options: options of `iser-extract`.
         sources: the files with their formats.
-        report: is told of source, line and error where a line cannot be read.
-        directory: new or empty, or with `options.resume` what an earlier run left.
+        report: called with source, line and error for each line that cannot be read.
+        directory: a new or empty directory, or with `options.resume` that of an interrupted run.
+        output_format: format of the parts.
 
     Raises:
-        ValueError: if the directory holds something else, or parts of other settings.
+        ValueError: if the directory contains other files, or parts made with other settings.
         ImportError: if Ray is not installed.
-        OSError: if Ray gives up.
+        OSError: if Ray does not start or fails.
     """
     ray = _import_ray()
     _begin(directory, _settings(options, sources, output_format), options.resume)
@@ -77,17 +80,17 @@ def extract_parts(
         try:
             _run(ray, options, sources, report, directory, output_format, done)
         except ray.exceptions.RayTaskError as error:
-            # What our own code raised, such as for a column that is not there, is said as without Ray.
+            # Errors of our own code, such as a missing column, are reported as without Ray.
             raise error.cause from error
         except ray.exceptions.RayError as error:
-            raise OSError(f"Ray gave up; the same command with --resume goes on. {error}") from error
+            raise OSError(f"Ray failed. Run the same command with --resume to continue. {error}") from error
     for abandoned in directory.glob(".*"):
         abandoned.unlink()
     success.touch()
 
 
 def join_parts(directory: Path, path: Path) -> None:
-    """Put parts of lines into one file, in the order of the input."""
+    """Concatenate parts of lines into one file, in the order of the input."""
     with path.open("wb") as joined:
         for part in sorted(directory.glob("part-*")):
             with part.open("rb") as stream:
@@ -96,7 +99,14 @@ def join_parts(directory: Path, path: Path) -> None:
 
 @contextmanager
 def cluster(workers: int | None, gpus_per_worker: float = 0) -> Iterator[None]:
-    """The Ray that runs already, the one at `RAY_ADDRESS`, or one of our own that only this machine can reach."""
+    """
+    Connect to the Ray that is already running or to the one at `RAY_ADDRESS`, or start one that only this machine can
+    reach.
+
+    Raises:
+        OSError: if Ray does not start.
+        ValueError: if there are too few GPUs for the workers.
+    """
     ray = _import_ray()
     if ray.is_initialized():
         yield
@@ -105,34 +115,34 @@ def cluster(workers: int | None, gpus_per_worker: float = 0) -> Iterator[None]:
     if "RAY_ADDRESS" not in os.environ:
         own = {
             "address": "local",
-            "num_cpus": (workers or os.cpu_count() or 1) + 1,  # and one that reads
+            "num_cpus": (workers or os.cpu_count() or 1) + 1,  # one more for the task that reads
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
     try:
         ray.init(**own, logging_level="ERROR")
-    except Exception as error:  # Ray raises no other where the machine is too busy to start it in time
+    except Exception as error:  # Ray raises a bare Exception if a busy machine does not start it in time.
         raise OSError(f"Ray does not start: {error}") from error
     try:
         if own and (gpus := ray.cluster_resources().get("GPU", 0)) < (workers or 1) * gpus_per_worker:
-            raise ValueError(f"{workers or 1} workers with {gpus_per_worker:g} GPUs each, but there are {gpus:g} GPUs.")
+            raise ValueError(
+                f"{workers or 1} workers with {gpus_per_worker:g} GPUs each are too many: there are {gpus:g} GPUs."
+            )
         yield
     finally:
         ray.shutdown()
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it says nothing to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_ADDRESS" not in os.environ:
-        # A Ray of our own listens on 127.0.0.1 alone; on Linux too, whatever the name of the switch says.
+        # Makes a Ray that we start listen only on 127.0.0.1; despite its name, the switch also works on Linux.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        # Workers would give way to all else on the machine, and a busy one would stand still.
+        # By default, workers have a low priority, and would starve on a busy machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
+    with extra("ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise ImportError('--engine ray needs Ray: pip install "iser[ray]"') from error
     return ray
 
 
@@ -147,18 +157,18 @@ def _run(
 ) -> None:
     from tqdm.auto import tqdm
 
-    ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts texts
+    ray.data.DataContext.get_current().enable_progress_bars = False  # Our own counts texts.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # which remarks that they are off
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # It logs that the bars are off.
     files = [
         {"number": number, "name": name, "format": input_format} for number, (name, input_format) in enumerate(sources)
     ]
-    # Names of files are relative to where the command runs, and so they stand in the results.
+    # File names are relative to the command's directory, and have to stay so in the results.
     where = {"options": options, "working_directory": os.getcwd()}
     dataset = (
         ray.data.from_items(files, override_num_blocks=len(files))
         .map_batches(_read_parts, batch_size=1, fn_kwargs={**where, "size": PART, "done": frozenset(done)})
-        .repartition(target_num_rows_per_block=1)  # Without this, one worker would get many parts at once.
+        .repartition(target_num_rows_per_block=1)  # Otherwise, one worker would get many parts at once.
         .map_batches(
             _Worker,
             batch_size=1,
@@ -168,10 +178,16 @@ def _run(
             num_gpus=options.gpus_per_worker or None,
         )
     )
+    texts = relations = 0
+    drug_known = False
     with tqdm(unit=" texts", disable=options.quiet or None, file=sys.stderr) as progress:
         for row in dataset.iter_rows():
             _tell(report, row["errors"])
             progress.update(row["results"])
+            texts, relations = texts + row["results"], relations + row["relations"]
+            drug_known = drug_known or row["drug_known"]
+    if not done:
+        tell_if_nothing_found(options, texts, relations, drug_known)
 
 
 def _workers(ray: Any, gpus_per_worker: float) -> int:
@@ -185,9 +201,9 @@ def _read_parts(
     batch: dict[str, Any], options: argparse.Namespace, working_directory: str, size: int, done: frozenset[str]
 ) -> Iterator[dict[str, list[str]]]:
     """
-    The parts of a file that are not done yet, one by one. Ray asks for no more than the workers can take.
+    Yield the parts of a file that are not done yet. Ray requests only as many as the workers can process.
 
-    A part is text, and not columns, since a line's text may be what no column holds: half a surrogate pair.
+    The lines of a part are encoded as JSON, since a column cannot hold a text with an unpaired surrogate.
     """
     os.chdir(working_directory)
     (number,), (name,), (input_format,) = batch["number"], batch["name"], batch["format"]
@@ -198,11 +214,11 @@ def _read_parts(
             return
         part = f"part-{number:06}-{index:08}"
         if part not in done:
-            yield {"part": [part], "lines": [json.dumps(lines, default=str)]}  # errors are strings
+            yield {"part": [part], "lines": [json.dumps(lines, default=str)]}  # Errors become strings.
 
 
 class _Worker:
-    """Holds the model; makes a file of the results of a part. Ray starts another one where this is lost."""
+    """Holds the model, and writes the results of a part to a file. Ray replaces a worker that dies."""
 
     def __init__(
         self, options: argparse.Namespace, working_directory: str, directory: Path, output_format: str
@@ -216,13 +232,19 @@ class _Worker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         (part,), (lines,) = batch["part"], batch["lines"]
         results, errors = self._extract(json.loads(lines))
-        if errors:  # before the part, which says that all is done
+        if errors:  # Written before the part, whose existence means that it is done.
             _replace(self.directory / f"_errors-{part}.json", json.dumps(errors))
-        # A worker that was taken for lost may still be writing the same part, so each has a name of its own for it.
+        # A unique name, since a worker that Ray takes for dead may still be writing the same part.
         temporary = self.directory / f".{uuid4().hex}"
         write_results(results, temporary, self.output_format, "")
         os.replace(temporary, self.directory / f"{part}.{self.output_format}")
-        return {"part": [part], "results": [len(results)], "errors": [json.dumps(errors)]}
+        return {
+            "part": [part],
+            "results": [len(results)],
+            "relations": [sum(len(result["relations"]) for result in results)],
+            "drug_known": [any(result["drug"] for result in results)],
+            "errors": [json.dumps(errors)],
+        }
 
     def _extract(self, lines: list[tuple[str, int, dict[str, Any] | str]]) -> tuple[list[Result], list[Any]]:
         answers = iter(
@@ -251,23 +273,23 @@ def _settings(options: argparse.Namespace, sources: Sequence[tuple[str, str]], o
 
 
 def _begin(directory: Path, settings: dict[str, Any], resume: bool) -> None:
-    """See to it that all parts in a directory are of one run: made with the same settings from the same files."""
+    """Ensure that all parts in a directory are made with the same settings from the same files."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "_settings.json"
     if not path.exists():
         if any(directory.iterdir()):
-            raise ValueError(f"{directory} holds other files. Give a new directory.")
+            raise ValueError(f"{directory} contains other files. Choose a new directory.")
         _replace(path, json.dumps(settings))
         return
     if not resume:
-        raise ValueError(f"{directory} holds results. --resume goes on with them, or give a new directory.")
+        raise ValueError(f"{directory} already contains results. Continue with --resume, or choose a new directory.")
     earlier = json.loads(path.read_text(encoding="utf-8"))
     if different := [name for name in settings if settings[name] != earlier.get(name)]:
-        raise ValueError(f"--resume: {directory} was begun with other {', '.join(different)}.")
+        raise ValueError(f"--resume: the run in {directory} was started with a different {', '.join(different)}.")
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file that is there as a whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_name(f".{uuid4().hex}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

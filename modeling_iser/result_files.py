@@ -1,7 +1,7 @@
 """
-What `iser-extract` found, as files: for programs, for spreadsheets, for people, and for annotation tools to correct.
+Write the results of `iser-extract` in formats for programs, spreadsheets, people and annotation tools.
 
-A result is what the pipeline answers, with `source` and `line` of its text.
+A result is the pipeline's output for a text, with the text's `source` and `line`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from xml.sax.saxutils import quoteattr
 
 Result = dict[str, Any]
 
-# Columns of the flat files: one line a relation.
+# Columns of the tables, which have one row per relation.
 TRIPLE_COLUMNS = (
-    "source", "line", "drug", "text", "head", "head_start", "head_end", "relation", "tail", "tail_start", "tail_end",
-    "score",
+    "source", "line", "drug", "text", "head", "head_type", "head_start", "head_end", "relation", "tail", "tail_type",
+    "tail_start", "tail_end", "score",
 )  # fmt: skip
 
 
@@ -29,16 +29,17 @@ ORDERS = ("input", "uncertain")
 
 
 def certainty(result: Result) -> float:
-    """The score of the least certain entity or relation of a text; 1 where nothing was found."""
+    """The lowest score of the entities and relations in a text; 1 if there are none."""
     return min((item["score"] for item in (*result["entities"], *result["relations"])), default=1.0)
 
 
 def read_results(path: Path, order: str = "input") -> Iterator[Result]:
     """
-    The results in a file of JSON lines.
+    Read the results in a file of JSON lines.
 
     Args:
-        order: one of `ORDERS`: `"input"`, as they stand in the file, or `"uncertain"`, by `certainty`, the least first.
+        path: the file.
+        order: one of `ORDERS`: `"input"` (the order of the file) or `"uncertain"` (lowest `certainty` first).
     """
     with path.open("rb") as stream:
         if order == "input":
@@ -55,12 +56,12 @@ def read_results(path: Path, order: str = "input") -> Iterator[Result]:
 
 
 def write_results(results: Iterable[Result], path: Path, output_format: str, model: str) -> None:
-    """Write a file of any of `OUTPUT_FORMATS`, in one step as far as a reader of it can tell."""
+    """Write a file in one of `OUTPUT_FORMATS`, atomically."""
     temporary = path.with_name(path.name + ".tmp")
     if output_format == "parquet":
         _write_parquet(results, temporary)
     else:
-        # A byte order mark, so that spreadsheet programs read Chinese text.
+        # With a byte order mark, spreadsheet programs display Chinese text correctly.
         encoding = "utf-8-sig" if output_format == "csv" else "utf-8"
         with temporary.open("w", encoding=encoding, newline="") as stream:
             stream.writelines(TEXT_FORMATS[output_format](results, model))
@@ -80,20 +81,18 @@ def _json(value: Any) -> str:
 
 
 class _Echo:
-    """A file that hands back what is written to it."""
+    """A file whose `write` returns the text instead of storing it."""
 
     def write(self, text: str) -> str:
         return text
 
 
 _GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
-"""What a cell may begin with that a spreadsheet takes for a formula, and the sign that keeps it from that."""
+"""First characters that make a spreadsheet read a cell as a formula, and the `'` that prevents this."""
 
 
 def _csv(results: Iterable[Result], model: str) -> Iterator[str]:
-    """
-    Rows for spreadsheets too: what they would take for a formula stands behind a `'`, which offsets do not count.
-    """
+    """CSV that is safe in spreadsheets: a `'`, which offsets do not count, precedes cells that look like formulas."""
     writer: Any = csv.DictWriter(_Echo(), TRIPLE_COLUMNS)
     yield writer.writeheader()
     for result in results:
@@ -112,7 +111,7 @@ def _text(results: Iterable[Result], model: str) -> Iterator[str]:
 
 
 def triple_rows(result: Result) -> list[dict[str, Any]]:
-    """A row with the columns `TRIPLE_COLUMNS` for every relation of a result."""
+    """A row with the columns `TRIPLE_COLUMNS` for each relation in a result."""
     return [
         {
             "source": result["source"],
@@ -124,7 +123,7 @@ def triple_rows(result: Result) -> list[dict[str, Any]]:
             **{
                 f"{role}{suffix}": relation[role][key]
                 for role in ("head", "tail")
-                for suffix, key in (("", "text"), ("_start", "start"), ("_end", "end"))
+                for suffix, key in (("", "text"), ("_type", "type"), ("_start", "start"), ("_end", "end"))
             },
         }
         for relation in result["relations"]
@@ -150,10 +149,10 @@ def _write_parquet(results: Iterable[Result], path: Path) -> None:
 
 def _annotations(result: Result) -> tuple[str, list[tuple[int, int, str]], list[tuple[int, int, str]]]:
     """
-    Text, entities in characters and relations, as a corpus has them.
+    Text, entities (offsets counting characters) and relations of a result, as in a training corpus.
 
-    The drug whose leaflet the text is from stands before it as `drug@`, an entity like the others: so the corrected
-    text trains a model with the prompt that it will read.
+    The leaflet's drug is prepended as `drug@` and becomes an entity, so that the corrected text trains a model with the
+    prompt that it gets in extraction.
     """
     drug = result["drug"]
     prompt = f"{drug['text']}@" if drug else ""
@@ -171,7 +170,7 @@ def _annotations(result: Result) -> tuple[str, list[tuple[int, int, str]], list[
 
 
 def _add_scores(result: Result, entities: Sequence[dict[str, Any]], relations: Sequence[dict[str, Any]]) -> None:
-    """Put the scores into a tool's own entities and relations. The leaflet's drug was given, so it has none."""
+    """Add scores to a tool's entities and relations, except to the leaflet's drug, which was given."""
     predicted = entities[1:] if result["drug"] else entities
     for annotation, item in zip((*predicted, *relations), (*result["entities"], *result["relations"]), strict=True):
         annotation["score"] = item["score"]
@@ -208,7 +207,7 @@ def _label_studio(results: Iterable[Result], model: str) -> Iterator[str]:
 
 
 def _one_a_pair(relations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Relations with all labels of their pair, since Label Studio leaves out a pair's second relation."""
+    """Merge the relations of each pair into one with all labels: Label Studio drops a pair's second relation."""
     pairs: dict[tuple[str, str], dict[str, Any]] = {}
     for relation in relations:
         first = pairs.setdefault((relation["from_id"], relation["to_id"]), relation)
@@ -219,7 +218,7 @@ def _one_a_pair(relations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def labelling_interface(entity_types: Sequence[str], relation_types: Sequence[str]) -> str:
-    """The labelling interface, in Label Studio's XML, of the tasks in its format."""
+    """The labelling interface for tasks in Label Studio's format, as XML."""
     relations = [f"    <Relation value={quoteattr(name)}/>" for name in relation_types]
     lines = [
         "<View>",
@@ -240,7 +239,7 @@ TEXT_FORMATS: dict[str, Callable[[Iterable[Result], str], Iterator[str]]] = {
     "doccano": _doccano,
     "label-studio": _label_studio,
 }
-"""Each makes the pieces of a file of results and of the model's name, which the annotation tools show."""
+"""Functions that yield the pieces of a file from results and the model's name, which annotation tools display."""
 
 ANNOTATION_FORMATS = ("doccano", "label-studio")
 OUTPUT_FORMATS = (*TEXT_FORMATS, "parquet")

@@ -1,8 +1,8 @@
 """
-Rules for drug-drug interactions: what holds of every answer, whatever the model scored.
+Rules for drug-drug interactions, which correct the model's predictions.
 
-They apply where the leaflet's drug is given, each can be switched off (`rules` of the pipeline), and
-`python -m benchmarks.rules` measures each by itself.
+They apply if the leaflet's drug is given. Each can be switched off (`rules` of the pipeline);
+`python -m benchmarks.bundled_model.rules` measures the effect of each.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .configuration_iser import check_choice
 
 
 Found = tuple[list[dict[str, Any]], list[dict[str, Any]]]
-"""Entities and relations as the pipeline gives them; the leaflet's drug as head or tail has no offsets."""
+"""Entities and relations as the pipeline returns them; the leaflet's drug as head or tail has no offsets."""
 
 SECOND_DIRECTION = 0.7
-"""Least score of both relations of a pair when it has one in each direction."""
+"""Minimum score of both relations of a pair that has one in each direction."""
 
-# What a name may lack without being another drug: an acid before it; an ion, release and dosage form behind it.
+# Parts of a name that do not distinguish drugs: an acid before it; an ion, the release type and dosage form after it.
 _ACID = re.compile(
     "(?:注射用|吸入用)?(?:盐酸|硫酸氢|硫酸|磷酸|氢溴酸|枸橼酸|柠檬酸|重?酒石酸|马来酸|富马酸|琥珀酸|苹果酸|乳酸|醋酸|乙酸|丙酸|戊酸|草酸"
     "|对?甲?苯磺酸|甲磺酸|双羟萘酸|糠酸)?"
@@ -32,7 +32,8 @@ _FORM = re.compile(
     "|喷雾剂))?$"
 )
 
-# Words that name no drug: they stand for one, or for all, or are food and drink (guidelines E2, E3).
+# Words that are not names of drugs: they refer to a drug or to drugs in general, or are food and drink (guidelines E2,
+# E3).
 _NO_DRUG = re.compile(
     r"(?:本|该|此|其|其他|其它|这些|那些|此类|本类|上述|下列|以下|两|二|三|某些|任何|合并|合用|伴随|同类)*(?:药物|药品|药|品|制剂|产品|药剂)"
     r"|(?:含)?(?:酒精|乙醇|酒)(?:类)?(?:饮料|饮品|性饮料)?|饮酒|食物|牛奶|葡萄柚汁?|西柚汁?|烟草|吸烟|补钾|金属离子|[钙镁铁铝锌]离子|血钾|血糖"
@@ -41,8 +42,8 @@ _NO_DRUG = re.compile(
 
 def core_name(drug: str) -> str:
     """
-    A drug's name without salt and dosage form: 盐酸二甲双胍缓释片 → 二甲双胍. Three characters stay at least:
-    碳酸钙片 → 碳酸钙.
+    A drug's name without salt and dosage form: 盐酸二甲双胍缓释片 → 二甲双胍. A salt is removed only if at least three
+    characters remain: 碳酸钙片 → 碳酸钙.
     """
     name = re.sub(r"[\s®™]|[(（][^()（）]*[)）]", "", drug)
     name = _FORM.sub("", name) or name
@@ -55,8 +56,8 @@ def core_name(drug: str) -> str:
 
 def _own_name(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
     """
-    The leaflet's drug by its name, with or without salt and dosage form, is the leaflet's drug (guidelines D4): its
-    relations are that one's, and none is with itself.
+    Replace mentions of the leaflet's drug by name, with or without salt and dosage form, with the leaflet's drug in all
+    relations, and drop its relations with itself (guidelines D4).
     """
     own = core_name(drug)
 
@@ -76,8 +77,8 @@ def _own_name(entities: list[dict[str, Any]], relations: list[dict[str, Any]], d
 
 def _one_relation(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
     """
-    A pair has one relation, its most certain one, and a second in the other direction only where both are beyond
-    doubt (guidelines D6).
+    Keep the relation of each pair with the highest score, and a second one in the other direction only if both score at
+    least `SECOND_DIRECTION` (guidelines D6).
     """
     best: dict[frozenset[Any], list[dict[str, Any]]] = {}
     kept = set()
@@ -91,7 +92,7 @@ def _one_relation(entities: list[dict[str, Any]], relations: list[dict[str, Any]
 
 
 def _no_drug(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:
-    """Words such as 药物, 本品 and 酒精 are no drugs (guidelines E2, E3)."""
+    """Drop words such as 药物, 本品 and 酒精, which are not drugs, and their relations (guidelines E2, E3)."""
 
     def is_drug(entity: dict[str, Any]) -> bool:
         return entity["start"] is None or not _NO_DRUG.fullmatch(entity["text"])
@@ -116,10 +117,10 @@ RULES: dict[str, Callable[[list[dict[str, Any]], list[dict[str, Any]], str], Fou
 
 def chosen_rules(rules: bool | Sequence[str]) -> tuple[str, ...]:
     """
-    Names of the rules to apply: all for `True`, none for `False`, or those that are named.
+    Names of the rules to apply: all for `True`, none for `False`, or the given ones.
 
     Raises:
-        ValueError: for a name that is none.
+        ValueError: if a name is unknown.
     """
     if isinstance(rules, bool):
         return tuple(RULES) if rules else ()
@@ -131,7 +132,7 @@ def chosen_rules(rules: bool | Sequence[str]) -> tuple[str, ...]:
 def apply_rules(
     entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str, rules: Sequence[str]
 ) -> Found:
-    """Entities and relations of a text from the leaflet of `drug` after the rules."""
+    """Apply rules to the entities and relations of a text from the leaflet of `drug`."""
     for name in rules:
         entities, relations = RULES[name](entities, relations, drug)
     return entities, relations

@@ -14,12 +14,13 @@ from .layers_iser import MultiHeadSelfAttention, WordStates
 from .spans_iser import Spans
 
 
-# Most floats of the largest tensor of a chunk of spans: bounds the memory, and what a cache holds is computed faster.
+# Maximum size of the largest tensor for a chunk of spans, in floats. Bounds memory; chunks that fit into the cache are
+# also faster.
 _MAX_FLOATS_PER_CHUNK = 2**22
-# A GRU reads its weights at every step, which fewer spans than these do not make up for.
+# A GRU reads its weights at every step; with fewer spans, that would dominate the cost.
 _MIN_SPANS_PER_CHUNK = 32
 
-# A gate's input at which its sigmoid is exactly 1, in half precision too.
+# Gate input at which the sigmoid is exactly 1, even in half precision.
 _GATE_OPEN = 1e4
 
 
@@ -46,7 +47,7 @@ class GruSpanContext(SpanContext):
         self.gru = nn.GRU(config.hidden_size, config.hidden_size // 2, batch_first=True, bidirectional=True)
 
     def forward(self, states: WordStates, spans: Spans) -> Tensor:
-        # Many steps over few numbers: under autocast the conversions cost more than half precision saves.
+        # A GRU takes many small steps: under autocast, conversions would cost more than half precision saves.
         with torch.autocast(states.fused.device.type, enabled=False):
             dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
             return self._contexts(states.fused.to(dtype), states.num_words, spans)
@@ -56,9 +57,9 @@ class GruSpanContext(SpanContext):
             return words.new_zeros(0, words.shape[-1])
         shared = self._shared(words)
         lengths = num_words[spans.sentence]
-        if torch.onnx.is_in_onnx_export():  # A graph has no loop over chunks.
+        if torch.onnx.is_in_onnx_export():  # An exported graph cannot loop over chunks.
             return self._last_states(shared, spans, lengths, words.shape[1])
-        # Spans of sentences of like length share a chunk, so that padding costs little.
+        # Spans of sentences of similar length share a chunk, to reduce padding.
         order = lengths.argsort(stable=True)
         contexts = [
             self._last_states(shared, spans[rows], lengths[rows], longest)
@@ -71,7 +72,7 @@ class GruSpanContext(SpanContext):
         return length * 6 * self.gru.hidden_size
 
     def _chunks(self, order: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Spans that go through the GRU together, and the length of the longest of their sentences."""
+        """The indices of the spans in each chunk, and the length of their longest sentence."""
         sizes = lengths[order].tolist()
         first = 0
         while first < len(sizes):
@@ -85,19 +86,19 @@ class GruSpanContext(SpanContext):
             first = last
 
     def _shared(self, words: Tensor) -> tuple[Tensor, ...]:
-        """What all spans of a sentence have in common, from words of shape `(batch_size, num_words, hidden_size)`."""
+        """Tensors that all spans of a sentence share, from words of shape `(batch_size, num_words, hidden_size)`."""
         return (words,)
 
     def _sequences(self, shared: tuple[Tensor, ...], spans: Spans, lengths: Tensor, longest: int) -> Tensor:
         """
-        What the GRU reads for some spans.
+        The GRU's input for each span.
 
         Args:
             shared: from `_shared`.
             lengths: words of the sentence of each span, shape `(num_spans,)`, at most `longest`.
 
         Returns:
-            Shape `(num_spans, longest, hidden_size)`; padding is arbitrary.
+            Shape `(num_spans, longest, hidden_size)`; values at padding are arbitrary.
         """
         words = shared[0][:, :longest].index_select(0, spans.sentence)
         return words.masked_fill(inside(spans, longest)[:, :, None], 0.0)
@@ -106,20 +107,20 @@ class GruSpanContext(SpanContext):
         """[last forward state; last backward state] (Eq. 9), shape `(num_spans, 2 * gru_size)`."""
         at_once = max(1, _MAX_FLOATS_PER_CHUNK // self._floats_per_span(longest))
         if at_once < len(spans) and not torch.onnx.is_in_onnx_export():
-            parts = zip(torch.arange(len(spans)).split(at_once), lengths.split(at_once), strict=True)
-            sequences = torch.cat([self._sequences(shared, spans[part], some, longest) for part, some in parts])
+            parts = torch.arange(len(spans)).split(at_once)
+            sequences = torch.cat([self._sequences(shared, spans[part], lengths[part], longest) for part in parts])
         else:
             sequences = self._sequences(shared, spans, lengths, longest)
         gru: Any = self.gru
         if torch.onnx.is_in_onnx_export() or not isinstance(gru, nn.GRU):
-            # A graph has an operator for the whole GRU; and where a library put its own in place, that one knows best.
+            # ONNX has an operator for a whole GRU, and a module that replaces `nn.GRU` may store its weights otherwise.
             packed = pack_padded_sequence(sequences, lengths.cpu(), batch_first=True, enforce_sorted=False)
             states, _ = pad_packed_sequence(gru(packed)[0], batch_first=True)
             rows = torch.arange(states.shape[0], device=states.device)
             return torch.cat([states[rows, lengths - 1, : gru.hidden_size], states[:, 0, gru.hidden_size :]], dim=-1)
         padding = ~_before(lengths, longest)[:, :, None]
-        # Padding has the update gate 1, so that the state stays what it is: the last state in the forward direction,
-        # the zeros before the first word in the backward direction.
+        # At padding, an update gate of 1 keeps the state: the last state in the forward direction, the initial zeros in
+        # the backward direction.
         keep = sequences.new_zeros(3, gru.hidden_size)
         keep[1] = _GATE_OPEN
         last_states = []
@@ -135,11 +136,11 @@ class GruSpanContext(SpanContext):
 
 def _run_gru(steps: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """
-    Last state of a GRU that starts from zeros.
+    Last state of a GRU whose initial state is zero.
 
     Args:
-        steps: input gates (reset, update, new) of each step, shape `(num_sequences, 3 * gru_size)`.
-        weight, bias: of the state, shapes `(3 * gru_size, gru_size)` and `(3 * gru_size,)`.
+        steps: the input's part of the gates (reset, update, new) at each step, shape `(num_sequences, 3 * gru_size)`.
+        weight, bias: recurrent weight and bias, shapes `(3 * gru_size, gru_size)` and `(3 * gru_size,)`.
 
     Returns:
         Shape `(num_sequences, gru_size)`.
@@ -155,12 +156,12 @@ def _run_gru(steps: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def inside(spans: Spans, length: int) -> Tensor:
-    """True at the words of each span, shape `(num_spans, length)`."""
+    """Mask of the words of each span, shape `(num_spans, length)`."""
     return _before(spans.end, length) & ~_before(spans.start, length)
 
 
 def _before(end: Tensor, length: int) -> Tensor:
-    """True at the positions before each end, shape `(num_spans, length)`."""
+    """Mask of the positions before each end, shape `(num_spans, length)`."""
     return torch.arange(length, device=end.device) < end[:, None]
 
 
@@ -169,10 +170,10 @@ class SemanticEnhancementAttention(GruSpanContext):
     SEA (paper 3.4, Eq. 7 to 9): the sequence with the span's words as zero vectors → multi-head
     self-attention → residual connection → BiGRU → c.
 
-    A masked word is a zero vector, so all masked words of all spans have the same query, key and value:
-    the projections' biases. The projections and scores of the sentence, with one such "masked word" put
-    before it, therefore serve all its spans: a span of w words removes its own words from the keys and
-    counts the masked word w times, which adds log w to that key's score.
+    A masked word is a zero vector, so all masked words of all spans have the same query, key and value: the biases of
+    the projections. Projections and scores are therefore computed once per sentence, with one masked word prepended,
+    and shared by all its spans: a span of w words excludes its own words from the keys and counts the masked word w
+    times, by adding log w to the score of its key.
     """
 
     def __init__(self, config: IserConfig) -> None:
@@ -197,9 +198,9 @@ class SemanticEnhancementAttention(GruSpanContext):
             ],
             dim=1,
         )
-        # Eq. 7, shape (num_spans, heads, queries, keys); query 0 is that of a masked word.
-        of_spans = scores[:, :, :keys, :keys].index_select(0, spans.sentence)
-        weights = (of_spans + key_bias[:, None, None, :]).softmax(dim=-1)
+        # Eq. 7, shape (num_spans, heads, queries, keys); query 0 is the masked word's.
+        span_scores = scores[:, :, :keys, :keys].index_select(0, spans.sentence)
+        weights = (span_scores + key_bias[:, None, None, :]).softmax(dim=-1)
         attended = weights @ value[:, :, :keys].index_select(0, spans.sentence)
         attended = torch.where(masked[:, None, :, None], attended[:, :, :1], attended[:, :, 1:])
         # Eq. 8: the residual connection

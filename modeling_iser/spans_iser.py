@@ -41,7 +41,7 @@ def enumerate_spans(num_words: Tensor, max_span_width: int) -> Spans:
 
     Args:
         num_words: words of each sentence, shape `(batch_size,)`.
-        max_span_width: width limit k.
+        max_span_width: maximum width k.
 
     Returns:
         The candidate spans, ordered by sentence, then start, then end.
@@ -52,8 +52,14 @@ def enumerate_spans(num_words: Tensor, max_span_width: int) -> Spans:
 
 def candidate_grid(num_words: Tensor, longest: int, max_span_width: int) -> Tensor:
     """
-    Which spans lie within their sentence, shape `(batch_size, longest, max_span_width)`. The span of w words from word
-    i on stands at `[:, i, w - 1]` of such a grid.
+    Mask of the spans that lie within their sentence, shape `(batch_size, longest, max_span_width)`.
+
+    In such a grid, `[:, i, w - 1]` is the span of w words that starts at word i.
+
+    Args:
+        num_words: words of each sentence, shape `(batch_size,)`.
+        longest: words of the longest sentence.
+        max_span_width: maximum width k.
     """
     positions = torch.arange(longest, device=num_words.device)
     ends = positions[:, None] + torch.arange(1, max_span_width + 1, device=num_words.device)
@@ -61,7 +67,7 @@ def candidate_grid(num_words: Tensor, longest: int, max_span_width: int) -> Tens
 
 
 def spans_of_grid(grid: Tensor) -> Spans:
-    """The spans at the true places of a grid (see `candidate_grid`), ordered by sentence, then start, then end."""
+    """The spans where a grid (see `candidate_grid`) is true, ordered by sentence, then start, then end."""
     sentence, start, width_index = grid.nonzero(as_tuple=True)
     return Spans(sentence, start, start + width_index + 1)
 
@@ -73,11 +79,12 @@ def places_in_grid(spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
 
 def best_of_sentences(scores: Tensor, sentence: Tensor, most: int) -> Tensor:
     """
-    True at the `most` greatest scores of each sentence, of equal ones at the first, shape `(num_spans,)`.
+    Mask of the `most` spans with the highest scores in each sentence, shape `(num_spans,)`; ties go to the first.
 
     Args:
         scores: shape `(num_spans,)`.
         sentence: index of the sentence of each span, in ascending order, shape `(num_spans,)`.
+        most: maximum number of spans per sentence.
     """
     order = scores.argsort(descending=True, stable=True)
     order = order[sentence[order].argsort(stable=True)]
@@ -88,11 +95,10 @@ def best_of_sentences(scores: Tensor, sentence: Tensor, most: int) -> Tensor:
 
 class RangeMax:
     """
-    Max-pooling over ranges of the positions of a batch of sequences, as a sparse table.
+    Max-pooling over ranges of positions in a batch of sequences, with a sparse table.
 
-    Level l of the table holds the maximum of every window of 2**l positions, so that any range is the
-    maximum of two windows: building costs O(length · log width), a query O(1). Levels are built when a range first
-    needs them.
+    Level l of the table holds the maximum of every window of 2**l positions, so the maximum of any range is that of
+    two windows. Building the table costs O(length · log width), a query O(1). Levels are built when first needed.
 
     Args:
         sequences: shape `(batch_size, length, hidden_size)`.
@@ -122,12 +128,12 @@ class RangeMax:
         return pooled.masked_fill(empty[:, None], 0.0)
 
     def _table_up_to(self, level: int) -> Tensor:
-        """The levels, one after the other, shape `(at least (level + 1) * batch_size * length, hidden_size)`."""
+        """All levels, concatenated, shape `(at least (level + 1) * batch_size * length, hidden_size)`."""
         if level >= len(self.levels):
             while level >= len(self.levels):
                 shift = 2 ** (len(self.levels) - 1)
                 previous = self.levels[-1]
-                # Positions whose window would run past the end are never asked for; they keep the shorter window.
+                # Windows that would run past the end are never queried; their positions keep the shorter window.
                 windows = torch.maximum(previous[:, :-shift], previous[:, shift:])
                 self.levels.append(torch.cat([windows, previous[:, -shift:]], dim=1))
             self._table = torch.cat([level.reshape(-1, self.hidden_size) for level in self.levels])
@@ -136,9 +142,9 @@ class RangeMax:
 
 def between(first: Spans, second: Spans) -> Spans:
     """
-    The words between two spans of a sentence (paper 3.6: local context), whichever comes first.
+    The words between two spans of a sentence, in either order (paper 3.6: local context).
 
-    Adjacent and overlapping spans have an empty range between them (`end <= start`).
+    The range is empty (`end <= start`) if the spans are adjacent or overlap.
     """
     return Spans(first.sentence, torch.minimum(first.end, second.end), torch.maximum(first.start, second.start))
 
@@ -148,7 +154,7 @@ def ordered_pairs(sentence: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     Every ordered pair of two different chosen spans of one sentence (paper 3.6: both orders).
 
     Args:
-        sentence: sentence of every span, ascending, shape `(num_spans,)`.
+        sentence: index of the sentence of each span, ascending, shape `(num_spans,)`.
         chosen: indices of the chosen spans, ascending, shape `(num_chosen,)`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Entities and relations as a picture: self-contained HTML with labelled arcs, and in notebooks."""
+"""Draw entities and relations as labelled arcs, in self-contained HTML and in notebooks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .palette_iser import relation_colours
 
-_COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#b91c1c", "#6b7280", "#7e22ce", "#a16207", "#0e7490", "#be185d")
+
 _EM = 18  # font size in pixels
 _LANE = 20  # height of one lane of arcs above a line of text
 _WIDTH = 46  # width of a line of text in em
@@ -19,13 +20,12 @@ _GAP = 10
 
 class Extraction(dict[str, Any]):
     """
-    What was found in a text: a dictionary with `text`, `drug`, `entities` and `relations`; see the pipeline.
-
-    Notebooks show it as a picture.
+    The entities and relations of a text: a dictionary with `text`, `drug`, `entities` and `relations`, as the pipeline
+    documents it. Notebooks display it as a picture.
     """
 
     def triples(self) -> list[dict[str, Any]]:
-        """The relations as flat `{"head", "relation", "tail", "score"}`, names only, the most certain first."""
+        """The relations as `{"head", "relation", "tail", "score"}`, by name only, with the highest scores first."""
         rows = [
             {"head": r["head"]["text"], "relation": r["type"], "tail": r["tail"]["text"], "score": r["score"]}
             for r in self["relations"]
@@ -44,8 +44,8 @@ def write_html(
     extractions: Mapping[str, Any] | Iterable[Mapping[str, Any]], path: str | Path, title: str = "ISER"
 ) -> None:
     """
-    Write extractions (one, or several one below the other) as a self-contained HTML page, each with a table of its
-    triples. What was read back from JSON will do.
+    Write one or more extractions, each with a table of its triples, to a self-contained HTML page. Dictionaries read
+    from JSON work too.
     """
     several = [extractions] if isinstance(extractions, Mapping) else extractions
     shown = [Extraction(one) for one in several]
@@ -73,7 +73,7 @@ def write_html(
 
 
 class _Layout:
-    """Places of the characters: `line` and `x` (pixels) of each, and of the end of the text."""
+    """Positions of the characters: `line` and `x` (pixels) of each, and of the end of the text."""
 
     def __init__(self, text: str) -> None:
         self.line: list[int] = []
@@ -95,7 +95,7 @@ class _Layout:
         self.num_lines = line + 1
 
     def boxes(self, start: int, end: int) -> list[tuple[int, float, float]]:
-        """`(line, left, right)` of a range of characters, one for each line that it touches."""
+        """`(line, left, right)` of a range of characters, for each line that it touches."""
         found: list[tuple[int, float, float]] = []
         for index in range(start, end):
             right = self.x[index + 1] if self.line[index + 1] == self.line[index] else _MARGIN + _WIDTH * _EM
@@ -107,7 +107,7 @@ class _Layout:
 
 
 class _Lanes:
-    """Lanes above each line; a lane holds intervals that do not touch."""
+    """Lanes above each line; the intervals in a lane do not touch."""
 
     def __init__(self, num_lines: int) -> None:
         self.taken: list[list[list[tuple[float, float]]]] = [[] for _ in range(num_lines)]
@@ -123,7 +123,7 @@ class _Lanes:
 
 
 def _picture(extraction: Extraction, colours: dict[str, str]) -> str:
-    # The leaflet's drug does not stand in the text; the picture shows it before the text.
+    # The leaflet's drug is not part of the text; the picture shows it before the text.
     drug = extraction.get("drug")
     before = f"{drug['text']} │ " if drug else ""
     text = before + extraction["text"].replace("\r", " ").replace("\t", " ")
@@ -164,13 +164,12 @@ def _picture(extraction: Extraction, colours: dict[str, str]) -> str:
 
 
 def _colours(extractions: Sequence[Extraction]) -> dict[str, str]:
-    """A colour for each relation type of a page."""
-    kinds = sorted({relation["type"] for extraction in extractions for relation in extraction["relations"]})
-    return {kind: _COLOURS[i % len(_COLOURS)] for i, kind in enumerate(kinds)}
+    """A colour for each relation type on a page."""
+    return relation_colours(relation["type"] for extraction in extractions for relation in extraction["relations"])
 
 
 def _reach(place: Any) -> Any:
-    """Short arcs take the lanes next to the text."""
+    """Sort key: short arcs first, so that they take the lanes next to the text."""
     return lambda relation: abs(place(relation["head"])[0] - place(relation["tail"])[0])
 
 

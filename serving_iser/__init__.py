@@ -1,1 +1,1 @@
-"""The pipeline as a service: HTTP requests in, the pipeline's answers out. Not for clinical decisions."""
+"""The pipeline as an HTTP service. Not for clinical decisions."""

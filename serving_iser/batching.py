@@ -1,7 +1,7 @@
 """
-One thread owns the model; the texts of requests that wait at the same time share a batch.
+One thread owns the model; texts of waiting requests share batches.
 
-Requests wait in a bounded queue. While the model reads a batch, the queue fills, so that batches grow with the load.
+Requests wait in a bounded queue. The queue fills while the model processes a batch, so batches grow with the load.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .metrics import Metrics
 log = logging.getLogger("serving_iser")
 
 Extractor = Callable[..., Any]
-"""Called with a list of texts, as the pipeline is; a list of answers."""
+"""Called like the pipeline with a list of texts; returns a list of answers."""
 
 _WARM_UP = "与阿司匹林合用,出血的危险增加"
-_LATER = {"Retry-After": "1"}
+_RETRY_LATER = {"Retry-After": "1"}
 _END_SECONDS = 10.0
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A text and the answer that somebody waits for. Texts of one group may share a batch."""
+    """A text, and the future of its answer. Texts of the same group may share a batch."""
 
     item: dict[str, Any]
     parameters: dict[str, Any]
@@ -46,16 +46,16 @@ class _Waiting:
 
 class Worker:
     """
-    Answers texts with a model that it loads in a thread of its own.
+    Answers texts with a model that it loads and runs in its own thread.
 
     Args:
         load: loads the model; called in the thread.
-        most_texts, most_characters: of a batch. A text that has more characters is a batch of its own.
-        wait_seconds: for which the first text of a batch waits for others at most.
-        most_requests: that wait; those beyond are refused.
-        metrics: where batches are counted.
-        on_death: called when the thread ends, or the model cannot be loaded, without having been told to stop. A worker
-            does not come back.
+        most_texts, most_characters: limits of a batch. A text with more characters is a batch by itself.
+        wait_seconds: the longest time that the first text of a batch waits for others.
+        most_requests: size of the queue; further requests are refused.
+        metrics: counts batches.
+        on_death: called if the model cannot be loaded, or the thread ends without having been told to stop. A worker
+            cannot be restarted.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class Worker:
         self._waiting: deque[_Waiting] = deque()
         self._batches: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._batch_done = asyncio.Event()
-        self._at_work: list[_Waiting] = []
+        self._in_progress: list[_Waiting] = []
         self._loaded = self._stopping = self._dead = False
         metrics.queue.set_function(self._requests.qsize)
         metrics.ready.set_function(lambda: self.ready)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are answered: the model is loaded and warm, and its thread lives."""
+        """Whether requests are answered: the model is loaded and warmed up, and its thread is alive."""
         return self._loaded and not self._dead
 
     async def start(self) -> None:
-        """Begin to load the model; returns before it is loaded."""
+        """Start loading the model, without waiting until it is loaded."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -94,7 +94,7 @@ class Worker:
         self._batcher.add_done_callback(self._batcher_ended)
 
     async def stop(self) -> None:
-        """End the thread, after the batch that it is at."""
+        """End the thread after its current batch."""
         self._stopping = True
         self._batcher.cancel()
         self._batches.put(None)
@@ -102,11 +102,11 @@ class Worker:
 
     async def answers(self, items: list[dict[str, Any]], parameters: dict[str, Any]) -> list[Any]:
         """
-        What the pipeline answers to the texts. When the caller is cancelled, texts that wait are not read.
+        The pipeline's answers to the texts. If the caller is cancelled, texts still waiting are dropped.
 
         Raises:
-            HTTPException: 503 before the model is loaded, after its thread has died, and with a full queue; 422 for
-                what the pipeline refuses; 500 for any other error, with an id that the log names.
+            HTTPException: 503 before the model is loaded, after its thread has died, or if the queue is full; 422 if
+                the pipeline rejects a text; 500 for any other error, with an id under which it is logged.
         """
         self.require_ready()
         group = json.dumps(parameters, sort_keys=True)
@@ -115,7 +115,7 @@ class Worker:
         try:
             self._requests.put_nowait(texts)
         except asyncio.QueueFull:
-            raise HTTPException(503, "Too many requests wait. Try again later.", _LATER) from None
+            raise HTTPException(503, "Too many requests are waiting. Try again later.", _RETRY_LATER) from None
         answers = await asyncio.gather(*(text.answer for text in texts), return_exceptions=True)
         for number, answer in enumerate(answers, 1):
             if isinstance(answer, HTTPException):
@@ -127,9 +127,9 @@ class Worker:
 
     def require_ready(self) -> None:
         if self._dead:
-            raise HTTPException(503, "The model's thread has died; the service ends.", _LATER)
+            raise HTTPException(503, "The model's thread has died; the service is shutting down.", _RETRY_LATER)
         if not self._loaded:
-            raise HTTPException(503, "The model is not loaded yet. Try again later.", _LATER)
+            raise HTTPException(503, "The model is not loaded yet. Try again later.", _RETRY_LATER)
 
     # ------------------------------------------------------------------------------------- in the event loop
 
@@ -141,13 +141,13 @@ class Worker:
             if batch := self._take():
                 self._metrics.batches.observe(len(batch))
                 self._metrics.texts.inc(len(batch))
-                self._at_work = batch
+                self._in_progress = batch
                 self._batch_done.clear()
                 self._batches.put(batch)
                 await self._batch_done.wait()
 
     async def _gather(self) -> None:
-        """Let more requests come, until there are texts enough or the first has waited long enough."""
+        """Wait for more requests, until the batch is full or its first text has waited long enough."""
         until = self._waiting[0].arrived + self._wait_seconds
         while len(self._waiting) < self._most_texts:
             if not self._requests.empty():
@@ -160,13 +160,13 @@ class Worker:
                 return
 
     def _take(self) -> list[_Waiting]:
-        """The first texts of the first group; those that nobody waits for any more are dropped."""
+        """Take a batch: the first texts of the first group. Abandoned texts are dropped."""
         wanted = [text for text in self._waiting if not text.answer.done()]
         batch: list[_Waiting] = []
         characters = 0
         for text in (text for text in wanted if text.group == wanted[0].group):
             characters += len(text.item["text"])
-            # Long texts are read by themselves, so that no batch takes much longer than the longest text may.
+            # The limit keeps a batch from taking much longer than the longest permitted text.
             if len(batch) == self._most_texts or (batch and characters > self._most_characters):
                 break
             batch.append(text)
@@ -181,16 +181,18 @@ class Worker:
                 continue
             if not isinstance(answer, Exception):
                 text.answer.set_result(answer)
-            elif isinstance(answer, ValueError | TypeError):  # what the pipeline raises for what it cannot take
+            elif isinstance(answer, ValueError | TypeError):  # the pipeline rejects the text
                 text.answer.set_exception(answer)
             else:
                 name = uuid.uuid4().hex[:12]
-                log.error("Error %s: a text could not be read", name, exc_info=answer)
-                text.answer.set_exception(HTTPException(500, f"The text could not be read. The log has error {name}."))
+                log.error("Error %s: extraction failed", name, exc_info=answer)
+                text.answer.set_exception(
+                    HTTPException(500, f"Extraction failed. The log has details of error {name}.")
+                )
 
     def _batcher_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            log.critical("The batches ended", exc_info=task.exception())
+            log.critical("Batching failed", exc_info=task.exception())
             self._die()
 
     def _die(self) -> None:
@@ -199,9 +201,11 @@ class Worker:
         self._dead = True
         while not self._requests.empty():
             self._waiting.extend(self._requests.get_nowait())
-        for text in [*self._waiting, *self._at_work]:
+        for text in [*self._waiting, *self._in_progress]:
             if not text.answer.done():
-                text.answer.set_exception(HTTPException(503, "The model's thread has died; the service ends.", _LATER))
+                text.answer.set_exception(
+                    HTTPException(503, "The model's thread has died; the service is shutting down.", _RETRY_LATER)
+                )
         self._on_death()
 
     # ------------------------------------------------------------------------------------------ in the thread
@@ -212,26 +216,26 @@ class Worker:
             extractor([_WARM_UP])
         except BaseException as error:
             log.critical("The model cannot be loaded: %s: %s", type(error).__name__, error)
-            self._tell(self._die)
+            self._in_loop(self._die)
             return
         try:
-            self._tell(self._has_loaded)
+            self._in_loop(self._has_loaded)
             while (batch := self._batches.get()) is not None:
-                self._tell(self._answer, batch, _extract(extractor, batch, self._most_texts))
-        except BaseException:  # Whatever ends the thread, the service must know.
+                self._in_loop(self._answer, batch, _extract(extractor, batch, self._most_texts))
+        except BaseException:  # The service must know whatever ends the thread.
             log.critical("The model's thread died", exc_info=True)
-        self._tell(self._die)
+        self._in_loop(self._die)
 
     def _has_loaded(self) -> None:
         self._loaded = True
 
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # The event loop may be closed when a long batch ends.
+    def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # The event loop may close before a long batch ends.
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
 def _extract(extractor: Extractor, texts: list[_Waiting], batch_size: int) -> list[Any]:
-    """The answer to each text, or the exception in its place. One bad text costs the others of its batch nothing."""
+    """The answer to each text, or its exception. One bad text does not affect the others of its batch."""
     try:
         answers: list[Any] = extractor([text.item for text in texts], batch_size=batch_size, **texts[0].parameters)
         return answers

@@ -24,15 +24,16 @@ _UNITS = {"": 1, "kb": 1_000, "mb": 1_000_000}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl+C; the exit code: 0 stopped, 1 could not start or the model's thread died."""
+    """
+    Serve until SIGTERM or Ctrl+C.
+
+    Returns:
+        The exit code: 0 stopped, 1 could not start or the model's thread died, 2 wrong usage or a missing package.
+    """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     try:
         return _serve(options)
-    except ImportError as error:
-        hint = 'pip install -e ".[serve]" -c constraints.txt'
-        print(f"iser-serve: {error}. What the service needs is installed by: {hint}", file=sys.stderr)
-        return 1
     except (OSError, ValueError) as error:
         print(f"iser-serve: {error}", file=sys.stderr)
         return 1
@@ -43,36 +44,49 @@ def _parser() -> argparse.ArgumentParser:
         prog="iser-serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, metavar="DIR", help="an ISER checkpoint; default: the bundled model")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0 chooses a free one (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
-    parser.add_argument("--backend", choices=("torch", "int8", "onnx"), default="torch", help="default: %(default)s")
-    parser.add_argument("--max-batch", type=_count, default=32, help="texts read at once (default: %(default)s)")
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "int8", "onnx"),
+        default="torch",
+        help="how the model is run (default: %(default)s)",
+    )
+    parser.add_argument("--max-batch", type=_count, default=32, help="most texts in a batch (default: %(default)s)")
     parser.add_argument(
         "--max-wait-ms",
         type=_duration,
         default=10.0,
-        help="for which a text waits for others to share its batch (default: %(default)s)",
+        help="milliseconds that a text waits for others to share its batch (default: %(default)s)",
     )
-    parser.add_argument("--timeout", type=_duration, default=30.0, help="seconds to an answer (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=_duration, default=30.0, help="seconds until an answer (default: %(default)s)"
+    )
     parser.add_argument(
         "--body-timeout", type=_duration, default=10.0, help="seconds for a request to arrive (default: %(default)s)"
     )
-    parser.add_argument("--max-body", type=_size, default="1MB", help="of a request (default: %(default)s)")
-    parser.add_argument("--max-characters", type=_count, default=20_000, help="of one text (default: %(default)s)")
-    parser.add_argument("--queue", type=_count, default=256, help="requests that may wait (default: %(default)s)")
+    parser.add_argument(
+        "--max-body", type=_size, default="1MB", help="largest body of a request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-characters", type=_count, default=20_000, help="most characters in a text (default: %(default)s)"
+    )
+    parser.add_argument("--queue", type=_count, default=256, help="most requests that wait (default: %(default)s)")
     return parser
 
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def _duration(text: str) -> float:
     if not re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 0.5 or 30")
     return float(text)
 
 
@@ -84,10 +98,13 @@ def _size(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    import uvicorn
+    from modeling_iser.commands import extra
 
-    from .limits import impatient
-    from .service import Settings, create_app
+    with extra("serve", "iser-serve"):
+        import uvicorn
+
+        from .limits import impatient
+        from .service import Settings, create_app
 
     settings = Settings(
         device=options.device,
@@ -105,8 +122,8 @@ def _serve(options: argparse.Namespace) -> int:
         raise ValueError(f"{settings.model} is not a checkpoint: it has no config.json")
     if not _is_local(options.host):
         print(
-            f"iser-serve: {options.host} can be reached from other machines, and nobody is asked who they are. Put a "
-            "server with authentication and TLS in front.",
+            f"iser-serve: {options.host} may be reachable from other machines, and the service has no authentication. "
+            "Put a server with authentication and TLS in front of it.",
             file=sys.stderr,
         )
     died: list[Any] = []
@@ -124,17 +141,17 @@ def _serve(options: argparse.Namespace) -> int:
         access_log=False,
         server_header=False,
         timeout_keep_alive=5,
-        # Requests that wait are finished; after this time, those that are left are not.
+        # On shutdown, waiting requests have this time to finish.
         timeout_graceful_shutdown=int(options.timeout + options.body_timeout) + 1,
     )
     server = uvicorn.Server(config)
-    # uvicorn sends itself the signal again when it has ended in peace.
+    # After a graceful shutdown, uvicorn sends itself the signal again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server.run()
     except KeyboardInterrupt:
         return 0
-    # Whoever supervises the service starts it again.
+    # A failure code makes the supervisor restart the service.
     return 1 if died else 0
 
 

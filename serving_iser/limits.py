@@ -1,4 +1,4 @@
-"""What a client may cost before it is understood: bytes and seconds of a request's head and body."""
+"""Limits on the size and duration of a request before it is parsed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LINGER_BYTES = 16_000_000
 
 class BodyLimits:
     """
-    An application that sees a request when its whole body is there: 413 for one that is too large, 408 for one that
-    comes too slowly. Neither is kept, and the connection is closed.
+    ASGI middleware that passes on requests whose whole body has arrived. It answers 413 to a body that is too large
+    and 408 to one that arrives too slowly, and then closes the connection.
 
     Args:
-        most_bytes: of a body, whether or not its length is announced.
-        seconds: from the request's head to the end of its body.
+        most_bytes: limit of a body, with or without a Content-Length.
+        seconds: time from the end of the headers to the end of the body.
     """
 
     def __init__(self, app: ASGIApp, most_bytes: int, seconds: float) -> None:
@@ -32,24 +32,24 @@ class BodyLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = int(dict(scope["headers"]).get(b"content-length", b"0"))
+        content_length = int(dict(scope["headers"]).get(b"content-length", b"0"))
         try:
             async with asyncio.timeout(self.seconds):
-                body = None if announced > self.most_bytes else await self._read(receive)
+                body = None if content_length > self.most_bytes else await self._read(receive)
         except TimeoutError:
             message = f"The body of the request did not arrive within {self.seconds:g} seconds."
             await _refuse(408, message, send)
             return
-        except _Gone:
+        except _Disconnected:
             return
         if body is None:
-            message = f"The body of a request has {self.most_bytes} bytes at most."
+            message = f"The body of a request must not exceed {self.most_bytes} bytes."
             await _refuse(413, message, send, receive)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
-            # After the body, the server says when the client goes away.
+            # After the body, the server reports when the client disconnects.
             return messages.pop() if messages else await receive()
 
         await self.app(scope, replay, send)
@@ -59,21 +59,23 @@ class BodyLimits:
         while len(body) <= self.most_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _Gone
+                raise _Disconnected
             body += message.get("body", b"")
             if not message.get("more_body"):
                 return bytes(body) if len(body) <= self.most_bytes else None
         return None
 
 
-class _Gone(Exception):  # noqa: N818
-    """The client went away."""
+class _Disconnected(Exception):  # noqa: N818
+    """The client disconnected."""
 
 
 async def _refuse(status: int, message: str, send: Send, receive: Receive | None = None) -> None:
     """
-    Say so and close the connection; with `receive`, after what the client sends for a moment more. Most clients read a
-    response when they have sent their request, and would find the connection broken in its place.
+    Send an error and close the connection.
+
+    With `receive`, what the client still sends is discarded for a moment before closing: most clients read the response
+    only after sending the whole request, and would see a broken connection instead.
     """
     body = json.dumps({"error": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
@@ -96,30 +98,30 @@ async def _discard(receive: Receive, most_bytes: int) -> None:
 
 
 def impatient(seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP, closing connections on which a request's head takes too long; uvicorn itself waits forever."""
+    """uvicorn's HTTP protocol with a time limit on the headers of a request, for which uvicorn would wait forever."""
 
     class ImpatientProtocol(H11Protocol):
-        head: asyncio.TimerHandle | None = None
+        timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.head = self.loop.call_later(seconds, transport.close)
+            self.timer = self.loop.call_later(seconds, transport.close)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            # The client's side is idle until a head is complete, and again once its response is sent.
+            # The client is idle until its headers are complete, and again after the response is sent.
             if self.conn.their_state is not h11.IDLE:
-                self._stop()
-            elif self.head is None and data:
-                self.head = self.loop.call_later(seconds, self.transport.close)
+                self._stop_timer()
+            elif self.timer is None and data:
+                self.timer = self.loop.call_later(seconds, self.transport.close)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._stop()
+            self._stop_timer()
             super().connection_lost(exc)
 
-        def _stop(self) -> None:
-            if self.head is not None:
-                self.head.cancel()
-                self.head = None
+        def _stop_timer(self) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
 
     return ImpatientProtocol

@@ -1,4 +1,4 @@
-"""What a request and its answer look like: checked on the way in, described for the OpenAPI page."""
+"""Schemas of requests and answers, for validation and for the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from modeling_iser.handler import check_request
 
 
 MOST_ENTITIES = 100
-"""Given entities of a text: the model scores every pair of them."""
+"""Given entities per text, limited because the model scores every pair of them."""
 
 MOST_DRUG_CHARACTERS = 200
-"""Of a drug's name, which the model reads before every sentence."""
+"""Characters in the name of a drug, limited because the model reads it with every sentence."""
 
 _TEXT = "与阿司匹林合用,出血的危险增加"
 _DRUG = "华法林钠片"
@@ -25,44 +25,44 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GivenEntity(BaseModel):
-    """An entity that the caller knows. Offsets count the text's characters."""
+    """A given entity. Offsets count the characters of the text."""
 
     model_config = _STRICT
 
     start: int
     end: int
-    type: str | None = Field(default=None, description="may be left out where the model knows one type only")
+    type: str | None = Field(default=None, description="may be omitted if the model has only one type")
 
 
 class Text(BaseModel):
-    """A text with what belongs to it alone."""
+    """A text with its own drug and entities."""
 
     model_config = _STRICT | ConfigDict(json_schema_extra={"examples": [{"text": _TEXT, "drug": _DRUG}]})
 
     text: str
     drug: Drug | None = None
     entities: list[GivenEntity] | None = Field(
-        default=None, max_length=MOST_ENTITIES, description="relations are then scored among these alone"
+        default=None, max_length=MOST_ENTITIES, description="if given, only relations between these are scored"
     )
 
 
 class Parameters(BaseModel):
-    """The pipeline's parameters; what is left out has the pipeline's default."""
+    """Parameters of the pipeline; omitted ones have the pipeline's defaults."""
 
     model_config = _STRICT | ConfigDict(json_schema_extra={"examples": [{"drug": _DRUG, "triples": True}]})
 
     drug: Drug | None = None
-    triples: bool | None = Field(default=None, description="answer with flat triples only")
+    triples: bool | None = Field(default=None, description="answer with flat triples instead")
     split_sentences: bool | None = Field(
-        default=None, description="read every sentence by itself; default where a drug is"
+        default=None, description="process each sentence separately; the default if a drug is given"
     )
     rules: bool | list[str] | None = Field(
-        default=None, description="whether the rules for leaflets apply, or their names"
+        default=None, description="whether to apply the rules for leaflets, or the names of those to apply"
     )
     entity_threshold: Share | None = None
     relation_threshold: Share | None = None
     min_confidence: float | str | None = Field(
-        default=None, description='least score of a relation, or a share such as "95%"'
+        default=None, description='least score of a relation, or a calibrated precision such as "95%"'
     )
 
 
@@ -73,10 +73,10 @@ def _as_objects(inputs: Any) -> Any:
 
 class ExtractionRequest(BaseModel):
     """
-    A text, or a list of texts, or of objects with text and drug; and the pipeline's parameters.
+    A text or an object with text and drug, or a list of these, and the parameters of the pipeline.
 
     Raises:
-        ValidationError: for anything else, and for more texts or characters than the handler takes.
+        ValidationError: for anything else, or more texts or characters than the handler accepts.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -87,7 +87,7 @@ class ExtractionRequest(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _by_the_handler(cls, data: Any, validate: ModelWrapValidatorHandler[ExtractionRequest]) -> ExtractionRequest:
+    def _check_by_handler(cls, data: Any, validate: ModelWrapValidatorHandler[ExtractionRequest]) -> ExtractionRequest:
         if isinstance(data, bytes):
             raise ValueError("The body is not JSON, or its Content-Type is not application/json.")
         check_request(data)
@@ -97,22 +97,22 @@ class ExtractionRequest(BaseModel):
 
     @property
     def is_list(self) -> bool:
-        """Whether the answer is a list: a text alone is answered alone."""
+        """Whether the answer is a list: a single text gets a single answer."""
         return self._is_list
 
     def items(self) -> list[dict[str, Any]]:
-        """The texts as the pipeline takes them, each with the drug that is said of it or else of all."""
+        """The texts as inputs of the pipeline, each with its own drug or else the drug of the request."""
         items = [text.model_dump(exclude_none=True) for text in self.inputs]
         drug = self.parameters.drug
         return items if drug is None else [{"drug": drug, **item} for item in items]
 
     def shared(self) -> dict[str, Any]:
-        """The pipeline's parameters that hold for all texts."""
+        """The parameters of the pipeline that apply to all texts."""
         return self.parameters.model_dump(exclude_none=True, exclude={"drug"})
 
 
 class FoundEntity(BaseModel):
-    """`text[start:end]` is the entity; the leaflet's drug by its given name stands nowhere."""
+    """`text[start:end]` is the entity; start and end are null for the leaflet's drug under its given name."""
 
     text: str
     type: str
@@ -131,7 +131,7 @@ class FoundRelation(BaseModel):
 
 
 class Extraction(BaseModel):
-    """What was found in a text."""
+    """The result for a text."""
 
     text: str
     drug: dict[str, Any] | None = Field(default=None, description="the leaflet's drug and where the text mentions it")
@@ -140,7 +140,7 @@ class Extraction(BaseModel):
 
 
 class Triple(BaseModel):
-    """What `triples` gives."""
+    """A relation in the answer to a request with `triples`."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"head": "阿司匹林", "relation": "协同", "tail": _DRUG, "score": 0.98}]}
@@ -156,7 +156,7 @@ Answer = Extraction | list[Triple] | list[Extraction] | list[list[Triple]]
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in a sentence."""
+    """The reason why there is no answer."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""The application: its settings, its addresses, and what it says when something is wrong."""
+"""The application: settings, endpoints and error responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,34 +27,34 @@ from .schemas import EXAMPLES, Answer, ExtractionRequest, Parameters, Problem
 
 _DESCRIPTION = f"""Entities and relations of Chinese drug leaflets.
 
-**{NOTICE}** What is found must be checked by a person; every response says so in its header `X-Notice`.
+**{NOTICE}** Results must be checked by a person; every response has this notice in its header `X-Notice`.
 
-A request has {MOST_TEXTS} texts and {MOST_CHARACTERS:,} characters at most."""
+A request may have up to {MOST_TEXTS} texts and {MOST_CHARACTERS:,} characters."""
 
 _LANDING = f"""ISER: entities and relations of Chinese drug leaflets. {NOTICE}
 
 POST /extract      {{"inputs": "与阿司匹林合用,出血的危险增加", "parameters": {{"drug": "华法林钠片"}}}}
-GET  /docs         the interface, to try out (its page loads scripts from cdn.jsdelivr.net)
-GET  /openapi.json the interface, for programs
-GET  /healthz      alive
-GET  /readyz       ready to answer
-GET  /metrics      figures for Prometheus
+GET  /docs         interactive documentation (its page loads scripts from cdn.jsdelivr.net)
+GET  /openapi.json OpenAPI description
+GET  /healthz      whether the process is alive
+GET  /readyz       whether requests are answered
+GET  /metrics      metrics for Prometheus
 """
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "the body is not JSON"},
-    408: {"model": Problem, "description": "the body came too slowly"},
+    408: {"model": Problem, "description": "the body arrived too slowly"},
     413: {"model": Problem, "description": "the body is too large"},
-    422: {"model": Problem, "description": "the request cannot be understood, or is too large"},
-    500: {"model": Problem, "description": "an error, with the id under which the log has it"},
-    503: {"model": Problem, "description": "not ready, or too many requests wait; see Retry-After"},
+    422: {"model": Problem, "description": "the request is invalid or too large"},
+    500: {"model": Problem, "description": "an error, with the id under which it is logged"},
+    503: {"model": Problem, "description": "not ready, or too many requests are waiting; see Retry-After"},
     504: {"model": Problem, "description": "the answer took too long"},
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options of `iser-serve` set. Times are in seconds."""
+    """Settings of the service, set by the options of `iser-serve`. Times are in seconds."""
 
     model: Path = DEFAULT_MODEL
     device: str = "cpu"
@@ -66,27 +65,20 @@ class Settings:
     body_timeout: float = 10.0
     max_body: int = 1_000_000
     max_characters: int = 20_000
-    """Of one text: the model reads a batch to its end, and whoever comes after a long text waits for it."""
+    """Limit for one text, because later requests wait until the model has finished its batch."""
     queue: int = 256
 
 
 def load_extractor(settings: Settings) -> Extractor:
     """
-    The pipeline that Inference Endpoints' handler loads, on the device and backend of the settings.
+    Load the pipeline as the handler for Inference Endpoints does, with the device and backend of the settings.
 
     Raises:
-        OSError, ValueError, RuntimeError: for a checkpoint, a backend or a device that is not there.
+        OSError, ValueError, RuntimeError: if the checkpoint, backend or device is not available.
     """
     handler = EndpointHandler(str(settings.model), device=settings.device, backend=settings.backend)
     pipeline: Extractor = handler.extractor
-    return pipeline if "drug" in handler.extractor.BESIDE else partial(_without_drug, pipeline)
-
-
-def _without_drug(pipeline: Extractor, texts: list[Any], **arguments: Any) -> Any:
-    """The general pipeline, which would pass over a drug in silence."""
-    if any("drug" in text for text in texts):
-        raise ValueError("This model does not read leaflets: it takes no drug.")
-    return pipeline(texts, **arguments)
+    return pipeline
 
 
 def create_app(
@@ -95,11 +87,11 @@ def create_app(
     on_death: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """
-    The application. It loads the model when it starts, and is not ready until then.
+    Make the application. It loads the model after it has started, and is not ready until then.
 
     Args:
-        load: loads the model in place of `load_extractor`.
-        on_death: called when the model's thread has died: the service will not be ready again.
+        load: loads the model, instead of `load_extractor`.
+        on_death: called if the model's thread has died; the service cannot recover from that.
     """
     metrics = Metrics()
     worker = Worker(
@@ -121,21 +113,21 @@ def create_app(
     app = FastAPI(title="ISER", description=_DESCRIPTION, version=version("iser"), lifespan=lifespan)
     app.add_middleware(BodyLimits, most_bytes=settings.max_body, seconds=settings.body_timeout)
     app.add_middleware(Measured, metrics=metrics)
-    app.add_exception_handler(StarletteHTTPException, _say)
-    app.add_exception_handler(RequestValidationError, _explain)
+    app.add_exception_handler(StarletteHTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
 
     @app.post("/extract", response_model=Answer, responses=_PROBLEMS, summary="Extract entities and relations")
     async def extract(
         request: Request, body: Annotated[ExtractionRequest, Body(openapi_examples=EXAMPLES)]
     ) -> JSONResponse:
         """
-        The pipeline's answer: an object for a text, a list for a list; with `triples`, a list of triples for each text.
+        The pipeline's answer: an object for a text, a list for a list. `triples` gives a list of triples for each text.
         """
         for number, text in enumerate(body.inputs, 1):
             if len(text.text) > settings.max_characters:
                 raise HTTPException(422, f"Text {number} has more than {settings.max_characters} characters.")
         work = worker.answers(body.items(), body.shared())
-        answers = await _while_wanted(work, request, settings.timeout)
+        answers = await _unless_abandoned(work, request, settings.timeout)
         return JSONResponse(answers if body.is_list else answers[0])
 
     @app.get("/healthz", summary="Whether the process is alive")
@@ -147,7 +139,7 @@ def create_app(
         worker.require_ready()
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="Figures in Prometheus' format")
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Metrics in Prometheus' format")
     async def figures() -> Response:
         return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -158,8 +150,8 @@ def create_app(
     return app
 
 
-async def _while_wanted(work: Any, request: Request, seconds: float) -> list[Any]:
-    """The result of the work, unless the client goes away or it takes too long: the work is cancelled then."""
+async def _unless_abandoned(work: Any, request: Request, seconds: float) -> list[Any]:
+    """The result of the work, which is cancelled if the client disconnects or time runs out."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_client_gone(request))
     try:
         await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +159,7 @@ async def _while_wanted(work: Any, request: Request, seconds: float) -> list[Any
             answers: list[Any] = working.result()
             return answers
         if leaving.done():
-            raise HTTPException(499, "The client went away.")
+            raise HTTPException(499, "The client disconnected.")
         raise HTTPException(504, f"There was no answer within {seconds:g} seconds.")
     finally:
         working.cancel()
@@ -179,15 +171,15 @@ async def _client_gone(request: Request) -> None:
         pass
 
 
-async def _say(_: Request, error: Exception) -> JSONResponse:
+async def _http_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
-    # The one 400 is FastAPI's, for numbers and depths that Python's JSON does not read, and bytes that are not UTF-8.
+    # FastAPI raises 400 only for JSON with too long numbers or too deep nesting, and for bytes that are not UTF-8.
     message = "The body cannot be read as JSON." if error.status_code == 400 else str(error.detail)
     return _problem(error.status_code, message, dict(error.headers or {}))
 
 
-async def _explain(_: Request, error: Exception) -> JSONResponse:
-    """A sentence about the first thing that is wrong with a request: 400 where it is not JSON, else 422."""
+async def _validation_problem(_: Request, error: Exception) -> JSONResponse:
+    """Describe the first error of a request, with status 400 if it is not JSON, else 422."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -197,13 +189,13 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     place = ".".join(map(str, first["loc"][1:]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "This is not known."
+        message = "Unknown name."
         if first["loc"][1:2] == ("parameters",):
-            message += f" Known: {', '.join(Parameters.model_fields)}. Entities belong to their text."
+            message += f" Choose from: {', '.join(Parameters.model_fields)}. Give entities with their text."
     return _problem(422, f"{place}: {message}" if place else message)
 
 
 def _problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    # What a client sent may be quoted, and need not be Unicode.
+    # The message may quote the request, which need not be valid Unicode.
     message = message.encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": message}, status, headers)

@@ -1,4 +1,4 @@
-"""Small encoders, tokenizers and documents that the tests share. All text is ours."""
+"""Small encoders, tokenizers and documents shared by the tests. All text is invented."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Tests say nothing about speed.
+# Speed is not tested.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
@@ -44,7 +44,7 @@ SENTENCES = [
 def document(
     name: str, text: str, entities: list[tuple[int, int, str]], relations: list[tuple[int, int, str]]
 ) -> dict[str, Any]:
-    """A document from compact tuples."""
+    """Make a document from tuples."""
     return {
         "id": name,
         "text": text,
@@ -109,7 +109,7 @@ def _unigram() -> PreTrainedTokenizerFast:
 
 
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-# Each kind of encoder with its tokenizer and the extra configuration that makes it small.
+# Kind of encoder → its tokenizer, and the configuration that makes it small in addition to `_SIZES`.
 ENCODERS: dict[str, tuple[Callable[[], PreTrainedTokenizerFast], dict[str, Any]]] = {
     "bert": (_wordpiece, {"max_position_embeddings": 64}),
     "electra": (_wordpiece, {"max_position_embeddings": 64, "embedding_size": 8}),
@@ -121,7 +121,7 @@ ENCODERS: dict[str, tuple[Callable[[], PreTrainedTokenizerFast], dict[str, Any]]
 
 
 def save_encoder(kind: str, directory: Path) -> Path:
-    """Write a tiny random encoder of the kind, with its tokenizer, as a checkpoint directory."""
+    """Save a tiny encoder of the kind with random weights and its tokenizer to a checkpoint directory."""
     make_tokenizer, extra = ENCODERS[kind]
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
@@ -139,14 +139,14 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_model(encoder_dir: Path) -> Callable[..., IserForJointExtraction]:
-    """Builds a model on the tiny BERT: `make_model(variant, **config_fields)`, with random weights."""
+    """`make_model(variant, **config_fields)` builds a model with random weights on the tiny BERT."""
 
     def make(variant: str = "iser", seed: int = 0, **fields: Any) -> IserForJointExtraction:
         torch.manual_seed(seed)
         defaults = {"max_span_width": 4, "context_attention_heads": 2, "first_pass_threshold": 0.0}
         fields = {**defaults, **VARIANTS[variant], **fields}
         model = IserForJointExtraction.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, **fields)
-        with torch.no_grad():  # Weights large enough that nothing is close to zero by construction.
+        with torch.no_grad():  # Large weights keep scores away from zero.
             for name, parameter in model.named_parameters():
                 if not name.startswith("iser.encoder."):
                     parameter.normal_(std=0.4)
@@ -156,7 +156,7 @@ def make_model(encoder_dir: Path) -> Callable[..., IserForJointExtraction]:
 
 
 def shared(path: str) -> Path:
-    """A path of the shared data directory beside the repository; skips the test where it is missing."""
+    """A path in the shared data directory beside the repository; skips the test if it is missing."""
     target = SHARED / path
     if not target.exists():
         pytest.skip(f"needs {path} in a directory `shared` beside the repository")
@@ -165,7 +165,7 @@ def shared(path: str) -> Path:
 
 @pytest.fixture(scope="module")
 def chinese_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights that takes many spans for drugs, so that there is something to see."""
+    """A checkpoint with random weights whose bias makes it find many drugs and relations."""
     torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("model")
     model = IserForJointExtraction.from_encoder(

@@ -1,4 +1,4 @@
-"""The commands and Python of the documentation's pages, to be run by tests."""
+"""Read the commands and Python code of documentation pages, and run them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .conftest import REPOSITORY
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page of `docs`."""
+    """The code blocks of a page in `docs`."""
     text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
@@ -24,7 +24,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 def execute(command: list[str]) -> int:
-    """A command of a page, in this process, where everything is imported already; the exit code."""
+    """Run a command of a page in this process, which has imported everything already, and return its exit code."""
     if command[0] == "iser-extract":
         return main([*command[1:], "--quiet"])
     assert command[0] == "python"

@@ -1,7 +1,7 @@
 """
 ISER computed literally from the paper's equations: one sentence, one span and one pair at a time.
 
-Slow and obvious on purpose. It reads the parameters of a model and shares no code with the package.
+Deliberately slow and obvious. It reads the parameters of a model but shares no code with the package.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 def lstm_or_gru(module: nn.Module, sequence: Tensor) -> tuple[Tensor, Tensor]:
     """
-    A bidirectional LSTM or GRU, cell by cell, over one sequence `(length, input_size)`.
+    A bidirectional LSTM or GRU, step by step, over one sequence `(length, input_size)`.
 
-    Returns the states `(length, 2 * hidden)` and [last forward state; last backward state].
+    Returns:
+        The states `(length, 2 * hidden)`, and [last forward state; last backward state] `(2 * hidden,)`.
     """
     directions = []
     for suffix, steps in (("", range(len(sequence))), ("_reverse", range(len(sequence) - 1, -1, -1))):
@@ -71,7 +72,7 @@ def cross_attention(query: Tensor, key_and_value: Tensor) -> tuple[Tensor, Tenso
 
 
 def maximum(rows: Tensor) -> Tensor:
-    """Max-pooling over the rows; a zero vector for none."""
+    """Max-pooling over the rows; a zero vector if there are none."""
     return rows.max(dim=0).values if len(rows) else rows.new_zeros(rows.shape[1])
 
 
@@ -82,7 +83,7 @@ class Reference:
     Args:
         model: an `IserForJointExtraction` in evaluation mode.
         tokens: encoder output of the sentence with its special tokens, shape `(num_tokens, hidden_size)`.
-        words: the tokens of each word, as ranges.
+        words: the range of tokens of each word.
     """
 
     def __init__(self, model: nn.Module, tokens: Tensor, words: list[tuple[int, int]]) -> None:
@@ -105,7 +106,7 @@ class Reference:
                 self.fused = self.encoder + self.fused
 
     def context(self, start: int, end: int) -> Tensor:
-        """c of a span (Eq. 7 to 9, or its variants)."""
+        """The context c of a span (Eq. 7 to 9, or the variant)."""
         if self.config.span_context == "cls":
             return self.cls
         masked = self.fused.clone()
@@ -124,7 +125,7 @@ class Reference:
         return self.model.entity_classifier.weight @ features + self.model.entity_classifier.bias
 
     def relation_context(self, first: tuple[int, int], second: tuple[int, int]) -> Tensor:
-        """c(s1, s2), or its variants."""
+        """The context c(s1, s2) of a pair, or the variant."""
         kind = self.config.relation_context
         if kind == "cls":
             return self.cls

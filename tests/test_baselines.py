@@ -1,4 +1,4 @@
-"""The systems that ISER is compared with: their formulas, their codes, and what all extractors do."""
+"""The systems that ISER is compared with: their equations, their labels, and properties of all extractors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from baselines import SYSTEMS, casrel, graphrel, onerel, spn4re, ster, w2ner
 from baselines.crf import LinearChainCrf
 from baselines.tags import bio_tags, bioes_tags, read_bio, read_bioes
 from baselines.triples import Triple, found_triples
-from benchmarks.ceilings import ceilings
+from benchmarks.comparison.ceilings import ceilings
 from datasets_scripts.subsets import frequent_end_types
 from modeling_iser import (
     VARIANTS,
@@ -58,7 +58,7 @@ def make_baseline(encoder_dir: Path) -> MakeBaseline:
         system = SYSTEMS[name]
         options = {**system.fields, **SMALL.get(name, {}), "dropout": 0.0, **fields}
         model = system.model.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, pretrained=False, **options)
-        with torch.no_grad():  # larger weights, so that scores differ
+        with torch.no_grad():  # Larger weights make scores differ.
             for parameter in model.parameters():
                 parameter.mul_(4.0) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
         return model.eval()
@@ -71,7 +71,7 @@ def training_batch(model: Any, documents: list[dict[str, Any]]) -> dict[str, Ten
     return model.collator(seed=1)(sentences)
 
 
-# --------------------------------------------------------------------------------- what all systems do
+# --------------------------------------------------------------------------------- all systems
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -87,7 +87,7 @@ def test_results_do_not_depend_on_the_batch(make_baseline: MakeBaseline, name: s
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_any_document_can_be_read(make_baseline: MakeBaseline, name: str) -> None:
+def test_empty_and_long_documents(make_baseline: MakeBaseline, name: str) -> None:
     model = make_baseline(name)
     long = ["Lund"] * 200
     documents = model.extract([[], ["Malmo"], long, "", "Anna Berg lives in Lund ."])
@@ -105,7 +105,7 @@ def test_any_document_can_be_read(make_baseline: MakeBaseline, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_losses_are_parts_of_the_loss_and_have_gradients(make_baseline: MakeBaseline, name: str) -> None:
+def test_partial_losses_add_up_and_every_parameter_has_a_gradient(make_baseline: MakeBaseline, name: str) -> None:
     model = make_baseline(name).train()
     output = model(**training_batch(model, DOCUMENTS))
     parts = [value for key, value in output.items() if key.endswith("_loss")]
@@ -114,19 +114,19 @@ def test_losses_are_parts_of_the_loss_and_have_gradients(make_baseline: MakeBase
     unused = ("encoder.pooler",)
     missing = [k for k, value in model.named_parameters() if value.grad is None and not k.startswith(unused)]
     assert missing == []
-    nothing = model(**training_batch(model, [DOCUMENTS[3]]))
-    assert torch.isfinite(nothing.loss)
+    without_entities = model(**training_batch(model, [DOCUMENTS[3]]))
+    assert torch.isfinite(without_entities.loss)
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_dozen_documents_are_learned_and_found_again(
+def test_training_fits_six_documents_and_the_checkpoint_reloads(
     tmp_path: Path, encoder_dir: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "corpus").mkdir()
     for split in ("train", "test"):
         FORMATS["jsonl"].write(DOCUMENTS, tmp_path / "corpus" / f"{split}.jsonl")
     options = [f"{key}={value}" for key, value in SMALL.get(name, {}).items()]
-    slow = name.startswith("graphrel")  # a chain of words and few units: it learns, and slowly
+    slow = name.startswith("graphrel")  # A small GraphRel on a chain of words learns slowly.
     settings = [
         "--dataset", "corpus", "--data_dir", str(tmp_path / "corpus"), "--encoder", str(encoder_dir),
         "--output_dir", str(tmp_path / "run"), "--system", name, "--batch_size", "3",
@@ -185,14 +185,14 @@ def test_onerel_reads_back_any_single_triple(head: tuple[int, int], tail: tuple[
 
 
 def apart(generator: random.Random, count: int, size: int) -> list[tuple[int, int]]:
-    """Ranges that share no word."""
+    """Disjoint ranges of words."""
     borders = sorted(generator.sample(range(size + 1), 2 * count))
     return list(zip(borders[::2], borders[1::2], strict=True))
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_onerel_reads_back_what_its_scheme_can_express(seed: int) -> None:
-    """One head of every tail and one tail of every head, in every relation: no cell has two meanings then."""
+def test_onerel_reads_back_triples_without_conflicts(seed: int) -> None:
+    """If every entity takes part in one triple only, no cell of the table is ambiguous."""
     generator = random.Random(seed)
     ranges = apart(generator, 4, 20)
     heads, tails = ranges[::2], ranges[1::2]
@@ -202,7 +202,7 @@ def test_onerel_reads_back_what_its_scheme_can_express(seed: int) -> None:
     assert {(t.head, t.relation, t.tail) for t in found} == set(triples)
 
 
-def test_most_documents_can_be_expressed_by_onerel() -> None:
+def test_onerel_reads_back_the_documents() -> None:
     for document in DOCUMENTS:
         places = [(entity["start"], entity["end"]) for entity in document["entities"]]
         names = RELATION_TYPES
@@ -212,7 +212,7 @@ def test_most_documents_can_be_expressed_by_onerel() -> None:
         assert {(t.head, t.relation, t.tail) for t in found} == set(triples)
 
 
-def test_onerel_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
+def test_onerel_scores_match_the_equations(make_baseline: MakeBaseline) -> None:
     model = make_baseline("onerel").double()
     batch = training_batch(model, DOCUMENTS[:2])
     output = model(**batch)
@@ -232,7 +232,7 @@ def test_onerel_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> 
 
 
 def words_of(tokens: Tensor, batch: dict[str, Tensor], index: int) -> list[Tensor]:
-    """Words of a sentence as the maximum over their tokens, one by one."""
+    """Word vectors of a sentence: the maximum over the tokens of each word."""
     number = int(batch["num_words"][index])
     starts, ends = (batch[f"word_token_{side}"][index, :number].tolist() for side in ("start", "end"))
     return [tokens[start:end].max(dim=0).values for start, end in zip(starts, ends, strict=True)]
@@ -254,7 +254,7 @@ def test_casrel_pairs_a_start_with_the_nearest_end(starts: list[float], data: st
     assert found == expected
 
 
-def test_casrel_tags_and_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
+def test_casrel_tags_and_losses_match_the_equations(make_baseline: MakeBaseline) -> None:
     model = make_baseline("casrel").double()
     batch = training_batch(model, DOCUMENTS)
     output = model(**batch)
@@ -298,7 +298,7 @@ def bce(logit: float, label: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_spn4re_takes_the_best_range(seed: int) -> None:
+def test_spn4re_chooses_the_best_range(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     starts, ends = (torch.rand(7, generator=generator).softmax(0) for _ in range(2))
     expected = max(
@@ -310,7 +310,7 @@ def test_spn4re_takes_the_best_range(seed: int) -> None:
     assert score == pytest.approx(math.sqrt(expected[0]))
 
 
-def test_spn4re_matches_at_least_cost(make_baseline: MakeBaseline) -> None:
+def test_spn4re_matching_has_the_least_cost(make_baseline: MakeBaseline) -> None:
     model = make_baseline("spn4re").double()
     batch = training_batch(model, DOCUMENTS)
     output = model(**batch)
@@ -333,7 +333,7 @@ def test_spn4re_matches_at_least_cost(make_baseline: MakeBaseline) -> None:
         assert all(pairs[row][0] == index for row in rows)
 
 
-def test_spn4re_pointers_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
+def test_spn4re_pointers_match_the_equations(make_baseline: MakeBaseline) -> None:
     model = make_baseline("spn4re").double()
     queries, words = torch.randn(1, 3, 16).double(), torch.randn(1, 5, 16).double()
     found = model.pointer_logits(queries, words)
@@ -349,7 +349,7 @@ def test_spn4re_pointers_are_those_of_the_formula(make_baseline: MakeBaseline) -
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])
-def test_the_crf_is_what_counting_all_sequences_gives(length: int) -> None:
+def test_crf_equals_enumeration_of_all_sequences(length: int) -> None:
     torch.manual_seed(length)
     crf = LinearChainCrf(3).double()
     for parameter in crf.parameters():
@@ -375,7 +375,7 @@ def test_the_crf_is_what_counting_all_sequences_gives(length: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_tags_are_read_back(seed: int) -> None:
+def test_bio_tags_are_read_back(seed: int) -> None:
     generator = random.Random(seed)
     entities = [(start, end, generator.randrange(3)) for start, end in apart(generator, 4, 12)]
     tags = [0] * 12
@@ -385,7 +385,7 @@ def test_tags_are_read_back(seed: int) -> None:
     assert read_bio([2, 2, 4, 0, 4]) == [(0, 2, 0), (2, 3, 1), (4, 5, 1)]
 
 
-def test_multihead_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
+def test_multihead_scores_match_the_equations(make_baseline: MakeBaseline) -> None:
     model = make_baseline("multihead", lstm_layers=0).double()
     batch = training_batch(model, DOCUMENTS[:2])
     output = model(**batch)
@@ -443,7 +443,7 @@ def test_w2ner_distances_are_signed_powers_of_two() -> None:
     assert w2ner.distance_bucket(torch.tensor(distances)).tolist() == expected
 
 
-def test_w2ner_scores_are_those_of_the_formula(make_baseline: MakeBaseline) -> None:
+def test_w2ner_scores_match_the_equations(make_baseline: MakeBaseline) -> None:
     model = make_baseline("w2ner").double()
     (document,) = DOCUMENTS[2:3]
     batch = training_batch(model, [document])
@@ -496,7 +496,7 @@ def test_graphrel_tags_are_read_back(seed: int) -> None:
 
 
 @pytest.mark.parametrize("phases", [1, 2])
-def test_graphrel_scores_are_those_of_the_formula(make_baseline: MakeBaseline, phases: int) -> None:
+def test_graphrel_scores_match_the_equations(make_baseline: MakeBaseline, phases: int) -> None:
     model = make_baseline(f"graphrel_{phases}p", inputs="embeddings").double()
     (document,) = DOCUMENTS[2:3]
     batch = training_batch(model, [document])
@@ -548,7 +548,7 @@ def test_graphrel_scores_are_those_of_the_formula(make_baseline: MakeBaseline, p
     assert float(output.loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_graphrel_takes_the_relation_of_most_votes(make_baseline: MakeBaseline) -> None:
+def test_graphrel_chooses_the_relation_with_most_votes(make_baseline: MakeBaseline) -> None:
     model = make_baseline("graphrel_1p")
     entities = [{"start": 0, "end": 2, "type": "Peop"}, {"start": 3, "end": 5, "type": "Loc"}]
     relations = torch.zeros(5, 5, dtype=torch.long)
@@ -559,11 +559,11 @@ def test_graphrel_takes_the_relation_of_most_votes(make_baseline: MakeBaseline) 
     assert graphrel.vote(entities, relations, model.config, 0.6) == []
 
 
-# ------------------------------------------------------------------------------------ what can be expressed
+# ------------------------------------------------------------------------------------ labelling schemes
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_gold_comes_back_from_every_systems_labels(make_baseline: MakeBaseline, name: str) -> None:
+def test_gold_documents_are_read_back_from_labels(make_baseline: MakeBaseline, name: str) -> None:
     model = make_baseline(name)
     config, tasks = model.config, model.config.tasks
     if hasattr(config, "end_types"):
@@ -585,8 +585,8 @@ def as_sets(document: dict[str, Any]) -> dict[str, set[Any]]:
 @pytest.mark.parametrize("name", BASELINES)
 @given(data=st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_comes_back_is_well_formed_for_any_labels(make_baseline: MakeBaseline, name: str, data: Any) -> None:
-    """Labels that a scheme cannot express lose or change relations, and never break the decoding."""
+def test_any_labels_are_read_back_as_valid_documents(make_baseline: MakeBaseline, name: str, data: Any) -> None:
+    """Labels that a scheme cannot express may lose or change relations, but must not break decoding."""
     model = cached_baseline(make_baseline, name)
     config = model.config
     ranges = data.draw(st.lists(spans.filter(lambda s: s[1] <= 10), max_size=5, unique=True))
@@ -604,17 +604,17 @@ def test_what_comes_back_is_well_formed_for_any_labels(make_baseline: MakeBaseli
         assert relation["type"] in config.relation_types
 
 
-_BASELINES_OF_THE_PROPERTY: dict[str, Any] = {}
+_CACHED_BASELINES: dict[str, Any] = {}
 
 
 def cached_baseline(make: MakeBaseline, name: str) -> Any:
-    if name not in _BASELINES_OF_THE_PROPERTY:
-        _BASELINES_OF_THE_PROPERTY[name] = make(name)
-    return _BASELINES_OF_THE_PROPERTY[name]
+    if name not in _CACHED_BASELINES:
+        _CACHED_BASELINES[name] = make(name)
+    return _CACHED_BASELINES[name]
 
 
-def test_the_ceilings_name_every_scheme_and_lose_what_it_cannot_hold() -> None:
-    """Two heads whose ranges cross: BIO has no tags for them; spans that may overlap do."""
+def test_ceilings_of_labelling_schemes() -> None:
+    """Two heads overlap, which BIO tags cannot express but overlapping spans can."""
     crossing = {
         "id": "1", "text": "a b c d e", "tokens": list("abcde"),
         "entities": [{"start": 0, "end": 3, "type": "x"}, {"start": 1, "end": 3, "type": "x"},
@@ -631,7 +631,7 @@ def test_the_ceilings_name_every_scheme_and_lose_what_it_cannot_hold() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_contrastive_loss_is_that_of_the_formula(seed: int) -> None:
+def test_contrastive_loss_matches_the_equation(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(0, 5, (2 + seed % 4,), generator=generator).tolist()
     student, teacher = ([torch.randn(n, 6, generator=generator).double() for n in sizes] for _ in range(2))
@@ -654,16 +654,16 @@ def test_the_contrastive_loss_is_that_of_the_formula(seed: int) -> None:
     assert float(loss) == pytest.approx(total / (batch * 200 * (batch - 1) * 4))
 
 
-def test_a_single_sentence_has_no_contrast() -> None:
+def test_contrastive_loss_of_a_single_sentence_is_zero() -> None:
     features = torch.randn(3, 4)
     assert float(ster.contrastive_loss(features, features, torch.zeros(3, dtype=torch.long), 1)) == 0
 
 
 @pytest.mark.parametrize("privileged", ["entities", "relations"])
-def test_teachers_read_what_they_are_told_behind_the_words(make_baseline: MakeBaseline, privileged: str) -> None:
+def test_teachers_read_privileged_tokens_after_the_words(make_baseline: MakeBaseline, privileged: str) -> None:
     student, teacher = make_baseline("ster"), make_baseline("ster", privileged=privileged)
     plain, told = (training_batch(model, DOCUMENTS) for model in (student, teacher))
-    name = next(name for name, what in ster.TEACHERS.items() if what == privileged)
+    name = next(name for name, value in ster.TEACHERS.items() if value == privileged)
     for key in ("input_ids", "attention_mask"):
         assert torch.equal(plain[f"{name}_{key}"], told[key])
     for key in ("word_token_start", "word_token_end", "span_start", "pair_head", "relation_labels"):
@@ -684,7 +684,7 @@ def test_teachers_read_what_they_are_told_behind_the_words(make_baseline: MakeBa
     assert teacher(**told).loss is not None
 
 
-def test_told_tokens_leave_room_for_the_words(make_baseline: MakeBaseline) -> None:
+def test_privileged_tokens_leave_room_for_the_words(make_baseline: MakeBaseline) -> None:
     student = make_baseline("ster", max_tokens=12)
     sentences, _ = prepare_sentences(DOCUMENTS, student.tokenizer, student.config)
     batch = student.collator(seed=1)(sentences)
@@ -693,12 +693,12 @@ def test_told_tokens_leave_room_for_the_words(make_baseline: MakeBaseline) -> No
                        torch.ones(len(sentences), dtype=torch.bool))  # fmt: skip
 
 
-def test_the_student_learns_from_its_teachers_and_is_a_spert(make_baseline: MakeBaseline, tmp_path: Path) -> None:
+def test_student_learns_from_its_teachers_and_is_a_spert(make_baseline: MakeBaseline, tmp_path: Path) -> None:
     student = make_baseline("ster").double()
     batch = training_batch(student, DOCUMENTS)
     alone = student(**batch)
     assert alone.contrastive_loss is None
-    teachers = {name: make_baseline("ster", 1, privileged=what).double() for name, what in ster.TEACHERS.items()}
+    teachers = {name: make_baseline("ster", 1, privileged=value).double() for name, value in ster.TEACHERS.items()}
     student.learn_from(teachers)
     output = student(**batch)
     expected = 0.0
@@ -725,7 +725,7 @@ def test_the_student_learns_from_its_teachers_and_is_a_spert(make_baseline: Make
     assert spert.extract(WORDS) == student.eval().extract(WORDS)
 
 
-def test_one_command_trains_teachers_and_student_and_goes_on_after_them(tmp_path: Path, encoder_dir: Path) -> None:
+def test_one_run_trains_teachers_and_student_and_can_be_resumed(tmp_path: Path, encoder_dir: Path) -> None:
     (tmp_path / "corpus").mkdir()
     for split in ("train", "validation", "test"):
         FORMATS["jsonl"].write(DOCUMENTS, tmp_path / "corpus" / f"{split}.jsonl")

@@ -1,4 +1,4 @@
-"""Scores that say how often they are right."""
+"""Calibration of scores to probabilities."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-def test_scores_are_calibrated_as_the_formula_says(make_model: MakeModel) -> None:
+def test_calibrated_scores_match_the_formula(make_model: MakeModel) -> None:
     model = make_model(relation_threshold=0.0)
     plain = model.extract(WORDS)
     model.config.calibration = FIELDS
@@ -72,7 +72,7 @@ def test_scores_are_calibrated_as_the_formula_says(make_model: MakeModel) -> Non
         ]
 
 
-def test_thresholds_are_of_calibrated_scores(make_model: MakeModel) -> None:
+def test_thresholds_apply_to_calibrated_scores(make_model: MakeModel) -> None:
     model = make_model(relation_threshold=0.0, calibration=FIELDS)
     found = model.extract(WORDS)
     scores = sorted(r["score"] for d in found for r in d["relations"])
@@ -83,14 +83,14 @@ def test_thresholds_are_of_calibrated_scores(make_model: MakeModel) -> None:
     assert all(score >= 0.6 for score in certain)
 
 
-def test_given_entities_stay_certain(make_model: MakeModel) -> None:
+def test_given_entities_keep_score_one(make_model: MakeModel) -> None:
     model = make_model(relation_threshold=0.0, calibration=FIELDS)
     (document,) = model.extract([WORDS[0]], entities=[DOCUMENTS[0]["entities"]])
     assert {entity["score"] for entity in document["entities"]} == {1.0}
     assert all(0 < relation["score"] < 1 for relation in document["relations"])
 
 
-def test_a_calibration_is_saved_with_the_model(make_model: MakeModel, tmp_path: Path) -> None:
+def test_calibration_is_saved_with_the_model(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(relation_threshold=0.0, calibration=FIELDS)
     model.save_pretrained(tmp_path)
     again = IserForJointExtraction.from_pretrained(tmp_path)
@@ -101,7 +101,7 @@ def test_a_calibration_is_saved_with_the_model(make_model: MakeModel, tmp_path: 
 
 
 def overconfident(count: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Documents whose findings are right less often than their scores say, and the truth."""
+    """Predictions that are correct less often than their scores suggest, and the references."""
     generator = random.Random(seed)
     predictions, references = [], []
     for _ in range(count):
@@ -123,7 +123,7 @@ def overconfident(count: int, seed: int) -> tuple[list[dict[str, Any]], list[dic
     return predictions, references
 
 
-def test_a_calibration_makes_scores_true_of_other_documents() -> None:
+def test_calibration_generalises_to_other_documents() -> None:
     calibration = fit_calibration(*overconfident(1500, seed=0), RELATION_TYPES)
     predictions, references = overconfident(1500, seed=1)
     before = scored_findings(predictions, references)
@@ -147,9 +147,9 @@ def test_a_calibration_makes_scores_true_of_other_documents() -> None:
         ]
         calibrated.append({"entities": entities, "relations": relations})
     after = scored_findings(calibrated, references)
-    for what in ("entity", "relation"):
-        assert expected_calibration_error(*before[what]) > 0.05
-        assert expected_calibration_error(*after[what]) < 0.03
+    for task in ("entity", "relation"):
+        assert expected_calibration_error(*before[task]) > 0.05
+        assert expected_calibration_error(*after[task]) < 0.03
     assert calibration.relation_offsets["Work_For"] > calibration.relation_offsets["Live_In"]
     scores, right = after["relation"]
     low = calibration.min_confidence["70"]
@@ -157,13 +157,13 @@ def test_a_calibration_makes_scores_true_of_other_documents() -> None:
     assert sum(kept) / len(kept) > 0.62
 
 
-def test_too_few_findings_are_refused() -> None:
+def test_too_few_findings_are_an_error() -> None:
     with pytest.raises(ValueError, match="8 entities are found"):
         fit_calibration(*overconfident(2, seed=0), RELATION_TYPES)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.booleans()), min_size=1), st.floats(0.1, 1.0))
-def test_least_score_is_what_a_search_finds(findings: list[tuple[float, bool]], precision: float) -> None:
+def test_least_score_equals_exhaustive_search(findings: list[tuple[float, bool]], precision: float) -> None:
     scores, right = [score for score, _ in findings], [float(is_right) for _, is_right in findings]
     reaching = []
     for low in set(scores):
@@ -192,20 +192,20 @@ def test_min_confidence(make_model: MakeModel) -> None:
     assert extractor(text, min_confidence="95%") == extractor(text, relation_threshold=0.8)
     assert extractor(text, min_confidence=0.5) == extractor(text, relation_threshold=0.5)
     for wrong, message in (
-        ("97%", "the calibration knows 90%, 95%"),
-        ("high", "such as 0.8 or a share such as 95%"),
+        ("97%", "is calibrated for 90%, 95%"),
+        ("high", "neither a score such as 0.8 nor a percentage such as 95%"),
         (95, "between 0 and 1, or end in %"),
     ):
         with pytest.raises(ValueError, match=message):
             extractor(text, min_confidence=wrong)
-    with pytest.raises(ValueError, match="either min_confidence or relation_threshold"):
+    with pytest.raises(ValueError, match=r"min_confidence=0\.5 and relation_threshold=0\.5 exclude each other"):
         extractor(text, min_confidence=0.5, relation_threshold=0.5)
     plain = make_model()
     with pytest.raises(ValueError, match="not calibrated"):
         DdiExtractionPipeline(model=plain, tokenizer=plain.tokenizer)(text, min_confidence="95%")
 
 
-def test_training_calibrates(tmp_path: Path, encoder_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_with_calibration(tmp_path: Path, encoder_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     many = [{**document, "id": f"{document['id']}{i}"} for i in range(30) for document in DOCUMENTS]

@@ -40,7 +40,7 @@ def parse(tmp_path: Path, *records: dict[str, Any]) -> list[Any]:
 
 
 def named(document: dict[str, Any]) -> list[tuple[str, int]]:
-    """The entities as text and first word."""
+    """The text and the first word of each entity."""
     return [("".join(document["tokens"][e["start"] : e["end"]]), e["start"]) for e in document["entities"]]
 
 
@@ -54,21 +54,21 @@ def test_the_papers_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "triples", "entities"),
     [
-        # The prompt itself, though it stands in the sentence too.
+        # The prompt itself, although it also occurs in the sentence.
         ("甲片@甲片与乙合用", [("乙", "协同", "甲片")], [("甲片", 0), ("乙", 6)]),
-        # Behind the @, though it stands in the prompt too.
+        # After the @, although it also occurs in the prompt.
         ("甲片@甲与乙", [("乙", "协同", "甲")], [("甲", 3), ("乙", 5)]),
-        # The first of several behind the @.
+        # The first of several after the @.
         ("甲片@乙或乙", [("乙", "禁忌", "甲片")], [("甲片", 0), ("乙", 3)]),
-        # Not the one within a longer drug.
+        # Not the occurrence within a longer drug,
         (
             "甲片@乙钠不同于乙",
             [("乙钠", "协同", "甲片"), ("乙", "拮抗", "甲片")],
             [("甲片", 0), ("乙钠", 3), ("乙", 8)],
         ),
-        # Unless there is no other.
+        # unless there is no other.
         ("甲片@丙乙钠", [("丙乙钠", "协同", "甲片"), ("乙", "拮抗", "甲片")], [("甲片", 0), ("丙乙钠", 3), ("乙", 4)]),
-        # A prompt that is all there is.
+        # Occurrences in the prompt only.
         ("甲乙片@慎用", [("甲", "协同", "乙")], [("甲", 0), ("乙", 1)]),
         # No prompt.
         ("乙与甲", [("乙", "无关", "甲")], [("乙", 0), ("甲", 2)]),
@@ -100,17 +100,23 @@ def test_plain_strings_and_several_relations_of_one_pair(tmp_path: Path) -> None
     ("broken", "reason"),
     [
         (record("甲片@乙", ("丙", "协同", "甲片")), "'丙' does not occur in '甲片@乙'"),
-        (record("甲片@乙", ("乙", "增强", "甲片")), "the relation '增强' is not known. Known: 拮抗, 抑制"),
-        (record("甲片@乙", ("甲片", "协同", "甲片")), "stands in the relation 协同 to itself"),
-        (record("甲片@乙", ("乙", "协同", "甲片"), ("乙", "协同", "甲片")), "names the same relation twice"),
+        (record("甲片@乙", ("乙", "增强", "甲片")), "unknown relation '增强'. CH-DDI has: 拮抗, 抑制"),
+        (record("甲片@乙", ("甲片", "协同", "甲片")), "'甲片' has the relation 协同 to itself"),
+        (record("甲片@乙", ("乙", "协同", "甲片"), ("乙", "协同", "甲片")), "a relation is listed twice"),
         (record("甲片@CYP3A4", ("CYP3A", "协同", "甲片")), "begins or ends within a word"),
-        (record("", ("乙", "协同", "甲片")), "'text' must be a text"),
+        (record("", ("乙", "协同", "甲片")), "'text' must be a non-empty string"),
         ({"text": "甲片@乙"}, "'spo_list' must be a list of objects"),
-        ({"text": "甲", "spo_list": [{"predicate": "协同", "subject": 3}]}, "'subject' of a relation must be a text"),
-        (record("甲@乙", entities=[{"text": "乙", "start": 1, "end": 2, "type": "药物"}]), "reads '@' at 1:2"),
-        (record("甲@乙", entities=[{"text": "乙", "start": 2, "end": 9, "type": "药物"}]), "has no offsets within"),
+        ({"text": "甲", "spo_list": [{"predicate": "协同", "subject": 3}]}, "'subject' of a relation must be a string"),
+        (
+            record("甲@乙", entities=[{"text": "乙", "start": 1, "end": 2, "type": "药物"}]),
+            "the entity is '乙', but the text at 1:2 is '@'",
+        ),
+        (
+            record("甲@乙", entities=[{"text": "乙", "start": 2, "end": 9, "type": "药物"}]),
+            "lies outside the text's 3 characters",
+        ),
         (record("甲@乙", ("乙", "协同", "甲"), entities=[]), "is not among the record's 'entities'"),
-        ([1], "a record is an object"),
+        ([1], "a record must be an object"),
     ],
 )
 def test_broken_records(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: Any, reason: str) -> None:
@@ -124,11 +130,11 @@ def test_broken_records(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken
     with caplog.at_level(logging.WARNING):
         splits = load_ch_ddi(tmp_path, on_error="skip")
     assert [document["id"] for document in splits["train"]] == ["train-1", "train-4"]
-    assert "1 broken records of ch_ddi were skipped" in caplog.text
+    assert "Skipped 1 broken records of ch_ddi" in caplog.text
     assert "line 3" in caplog.text
 
 
-def test_a_line_that_is_no_json(tmp_path: Path) -> None:
+def test_line_that_is_not_json(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").write_text('{"text": "甲"', encoding="utf-8")
     with pytest.raises(BrokenRecordError, match="line 1: not JSON"):
         load_ch_ddi(tmp_path)
@@ -166,7 +172,7 @@ def test_the_shipped_corpus() -> None:
     st.text("甲乙丙AB1 ,@", min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(0, 11), st.integers(1, 4)), min_size=2, max_size=2),
 )
-def test_an_aligned_drug_reads_as_it_was_written(
+def test_aligned_entity_has_the_text_of_the_drug(
     tmp_path_factory: pytest.TempPathFactory, text: str, cuts: list[tuple[int, int]]
 ) -> None:
     drugs = [text[start : start + size].strip() for start, size in cuts]
@@ -184,6 +190,6 @@ def test_an_aligned_drug_reads_as_it_was_written(
 
 
 @pytest.mark.parametrize("text", ["β受体阻滞剂CYP3A4 5.5mg", "①DPP-4⑵A", "Ａ１é 𠮷_カ\u0301", "α1受体"])
-def test_words_are_those_of_the_model(tmp_path: Path, text: str) -> None:
+def test_words_equal_those_of_the_model(tmp_path: Path, text: str) -> None:
     (document,) = parse(tmp_path, record(text))
     assert document["tokens"] == [text[start:end] for start, end in split_words(text)]

@@ -1,4 +1,4 @@
-"""The construction of a corpus: raw leaflets → sentences → annotations → checked splits. All text is ours."""
+"""Corpus construction: raw leaflets → sentences → annotations → checked splits. All text is invented."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def leaflet(body: str, drug: str = "甲片") -> Leaflet:
 
 
 def sentences(body: str) -> list[str]:
-    """Sentences of a section without their prompt."""
+    """The sentences of a section, without their prompt."""
     return [text.removeprefix("甲片@") for text in prompted_sentences(leaflet("【药物相互作用】" + body))]
 
 
@@ -95,7 +95,7 @@ def test_the_papers_example_from_raw_text_to_json_line(tmp_path: Path) -> None:
     assert main([*build, "--check"]) == 1
 
 
-def test_a_mended_annotation_moves_no_leaflet(tmp_path: Path) -> None:
+def test_corrected_annotations_leave_the_split_unchanged(tmp_path: Path) -> None:
     raw, annotations = write_corpus(tmp_path)
     data = tmp_path / "data"
     build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(data)]
@@ -116,7 +116,7 @@ def test_a_mended_annotation_moves_no_leaflet(tmp_path: Path) -> None:
     assert test_split() != before
 
 
-def test_the_test_drugs_must_have_leaflets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drugs_of_the_test_split_must_have_leaflets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw, annotations = write_corpus(tmp_path)
     (tmp_path / "test_drugs.txt").write_text("不存在片\n", encoding="utf-8")
     build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(tmp_path / "data")]
@@ -124,7 +124,7 @@ def test_the_test_drugs_must_have_leaflets(tmp_path: Path, capsys: pytest.Captur
     assert "不存在片" in capsys.readouterr().err
 
 
-def test_a_file_of_drugs_makes_a_further_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_further_split_from_a_file_of_drugs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw, annotations = write_corpus(tmp_path)
     build = ["build", "--raw", str(raw), "--annotations", str(annotations), "--output", str(tmp_path / "data")]
     assert main(build) == 0
@@ -145,28 +145,28 @@ def test_a_file_of_drugs_makes_a_further_split(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        # Numbers of every kind, at line starts and behind separators.
+        # Numbers of every kind, at line starts and after separators.
         ("1.与乙合用增强。2.与丙合用减弱。", ["与乙合用增强", "与丙合用减弱"]),
         ("\n1、与乙合用\n增强\n2、与丙合用减弱", ["与乙合用增强", "与丙合用减弱"]),
         ("（1）与乙合用增强；（2）与丙合用减弱", ["与乙合用增强", "与丙合用减弱"]),
         ("①与乙合用增强；②与丙合用减弱", ["与乙合用增强", "与丙合用减弱"]),
         ("一、与乙合用增强。\n二、与丙合用减弱", ["与乙合用增强", "与丙合用减弱"]),
-        # A decimal is no number of an item.
+        # A decimal does not begin an item.
         ("1.乙使AUC升至2.4倍,\n3.5小时后恢复。", ["乙使AUC升至2.4倍,3.5小时后恢复"]),
-        # A list behind a colon stays whole, up to the next item.
+        # A list after a colon stays whole, up to the next item.
         (
             "1.增强本品的药:①乙;②丙,须减量。2.丁减弱本品。",
             ["增强本品的药:①乙;②丙,须减量", "丁减弱本品"],
         ),
         ("下列药物禁用：\n(1)乙；\n(2)丙。丁无妨。", ["下列药物禁用：(1)乙；(2)丙", "丁无妨"]),
         ("14:30服乙;16:30服丙", ["14:30服乙", "16:30服丙"]),
-        # Words of continuation, brackets, Latin words.
+        # Continuation words, brackets, Latin words.
         ("与乙合用增强。因此应减量。与丙合用减弱。", ["与乙合用增强。因此应减量", "与丙合用减弱"]),
         ("乙(强效;口服)增强本品。此外丙减弱本品", ["乙(强效;口服)增强本品", "此外丙减弱本品"]),
         ("St John's wort 减弱\u3000本品 1.5 mg。", ["St John's wort减弱本品1.5 mg"]),
-        # HTML remains.
+        # HTML remnants.
         ("1.乙<sup>®</sup>增强&nbsp;本品&lt;10%。<br/>2.丙<i>减弱</i>本品。<p>", ["乙增强本品<10%", "丙减弱本品"]),
-        # The next section is another matter.
+        # The next section is ignored.
         ("乙增强本品。\n【药物过量】丙可解毒。", ["乙增强本品"]),
     ],
 )
@@ -193,8 +193,7 @@ SECTIONS = st.text("甲乙丙本品因此其但CYP3 A4.．、,，。;；:：()�
 
 
 @given(SECTIONS)
-def test_nothing_but_blanks_numbers_and_separators_disappears(section: str) -> None:
-    # What stands between the sentences, and what tidying takes away, is all that is lost.
+def test_segmentation_removes_only_whitespace_numbers_and_separators(section: str) -> None:
     marker = r"(?:\d{1,2}[.．、)）]|[(（]\d{1,2}[)）]|[①-⑳]|[一二三四五六七八九十]{1,3}、)"
     position = 0
     for start, end in [*segment(section), (len(section), len(section))]:
@@ -205,13 +204,13 @@ def test_nothing_but_blanks_numbers_and_separators_disappears(section: str) -> N
         position = end
 
 
-def test_a_section_of_3000_characters() -> None:
+def test_long_section() -> None:
     body = "1.与乙合用时,本品的作用增强。" * 200
     assert sentences(body) == ["与乙合用时,本品的作用增强"] * 200
     (whole,) = sentences("乙" * 3000)
     assert len(whole) == 3000
     assert any(
-        "hardly one interaction" in p for p in checks.problems(AnnotatedSentence("甲片@" + whole, ((0, 2),), ()))
+        "rarely needs more than" in p for p in checks.problems(AnnotatedSentence("甲片@" + whole, ((0, 2),), ()))
     )
 
 
@@ -239,7 +238,7 @@ def test_files_of_leaflets(tmp_path: Path) -> None:
         interaction_section(empty)
 
 
-def test_segment_reports_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segment_reports_broken_leaflets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "leaflets.txt"
     path.write_text("# 药品: 甲片\n口服。\n# 药品: 丙片\n【药物相互作用】乙增强本品。\n", encoding="utf-8")
     assert main(["segment", str(path)]) == 1
@@ -258,12 +257,12 @@ def annotated(draw: st.DrawFn) -> AnnotatedSentence:
         lambda item: (item[0], min(len(text), sum(item)))
     )
     entities = draw(st.lists(ranges, unique=True, max_size=5))
-    if draw(st.booleans()):  # Overlapping drugs cannot be told apart by names in the order of the text.
-        behind, apart = 0, []
+    if draw(st.booleans()):  # The format `names` cannot express overlapping drugs.
+        previous_end, apart = 0, []
         for start, end in sorted(entities):
-            if start >= behind:
+            if start >= previous_end:
                 apart.append((start, end))
-                behind = end
+                previous_end = end
         entities = apart
     pairs = [(h, t) for h in range(len(entities)) for t in range(len(entities)) if h != t]
     triples = st.tuples(st.sampled_from(pairs), st.sampled_from(CH_DDI_RELATION_TYPES)) if pairs else st.nothing()
@@ -272,7 +271,9 @@ def annotated(draw: st.DrawFn) -> AnnotatedSentence:
 
 
 @given(st.lists(annotated(), max_size=4))
-def test_formats_lose_nothing(tmp_path_factory: pytest.TempPathFactory, expected: list[AnnotatedSentence]) -> None:
+def test_round_trip_through_formats_is_lossless(
+    tmp_path_factory: pytest.TempPathFactory, expected: list[AnnotatedSentence]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "sentences.jsonl"
     for file_format in FORMATS:
         if file_format == "names":
@@ -284,13 +285,13 @@ def test_formats_lose_nothing(tmp_path_factory: pytest.TempPathFactory, expected
 
 
 @given(annotated())
-def test_names_lose_nothing(sentence: AnnotatedSentence) -> None:
+def test_round_trip_through_names_is_lossless(sentence: AnnotatedSentence) -> None:
     ends = [0, *(end for _, end in sentence.entities)]
     if all(start >= end for (start, _), end in zip(sentence.entities, ends, strict=False)):
         assert from_names(json.loads(json.dumps(to_names(sentence)))) == sentence
 
 
-def test_formats_of_the_annotation_tools(tmp_path: Path) -> None:
+def test_records_of_annotation_tools(tmp_path: Path) -> None:
     sentence = from_names(
         {"text": "甲片@乙增强本品,乙须减量", "entities": ["甲片", "乙", "乙#2"], "relations": [["乙", "协同", "甲片"]]}
     )
@@ -319,27 +320,31 @@ def test_formats_of_the_annotation_tools(tmp_path: Path) -> None:
     ("file_format", "record", "reason"),
     [
         ("names", {"text": "甲片@乙", "entities": ["甲片", "丙"], "relations": []}, "'丙' is not in the text"),
-        ("names", {"text": "甲片@乙", "entities": ["乙", "甲片"], "relations": []}, "'甲片' is not in the text behind"),
+        (
+            "names",
+            {"text": "甲片@乙", "entities": ["乙", "甲片"], "relations": []},
+            "'甲片' is not in the text after character",
+        ),
         ("names", {"text": "甲@乙", "entities": ["乙#2"], "relations": []}, "occurs 1 times"),
         ("names", {"text": "甲@乙", "entities": ["甲"], "relations": [["乙", "协同", "甲"]]}, "not among the entities"),
         (
             "names",
             {"text": "甲@乙", "entities": ["甲", "乙"], "relations": [["乙", "增强", "甲"]]},
-            "'增强' is not known",
+            "unknown relation '增强'",
         ),
         ("names", {"text": "甲@乙", "entities": ["甲"], "relations": [["甲", "协同"]]}, "not enough values"),
-        ("names", {"text": "甲@乙"}, "an annotation has"),
+        ("names", {"text": "甲@乙"}, "an annotation needs"),
         (
             "doccano",
             {"text": "甲", "entities": [{"id": 1, "label": "病", "start_offset": 0, "end_offset": 1}]},
-            "'病' is not known",
+            "unknown entity type '病'",
         ),
         (
             "doccano",
             {"text": "甲", "relations": [{"from_id": 1, "to_id": 2, "type": "协同"}]},
             "refers to the entity 1",
         ),
-        ("doccano", {"text": "甲", "entities": [{"label": "药物"}]}, "'start_offset' must be a whole number"),
+        ("doccano", {"text": "甲", "entities": [{"label": "药物"}]}, "'start_offset' must be an integer"),
         ("label-studio", {"data": {"text": "甲"}, "annotations": []}, "0 annotations"),
         (
             "label-studio",
@@ -403,7 +408,7 @@ def write_corpus(directory: Path, count: int = 20) -> tuple[Path, Path]:
     return raw, annotations
 
 
-def test_the_split_goes_by_leaflet_and_keeps_the_proportions(tmp_path: Path) -> None:
+def test_split_keeps_leaflets_whole_and_proportions_alike(tmp_path: Path) -> None:
     corpus = read_corpus(*write_corpus(tmp_path))
     splits = split_corpus(corpus, {"test": choose_test_drugs(corpus)})
     leaflets = {name: {sentence.leaflet for sentence in part} for name, part in splits.items()}
@@ -424,7 +429,7 @@ def test_the_split_goes_by_leaflet_and_keeps_the_proportions(tmp_path: Path) -> 
         ("raw/高血压.txt", "【药物相互作用】", "【用法】", "has no heading"),
         ("raw/高血压.txt", "# 疾病", "# 病", "unknown header"),
         ("annotations/高血压.jsonl", "@", "@@", "is expected here"),
-        ("annotations/高血压.jsonl", CH_DDI_RELATION_TYPES[0], "增强", "'增强' is not known"),
+        ("annotations/高血压.jsonl", CH_DDI_RELATION_TYPES[0], "增强", "unknown relation '增强'"),
     ],
 )
 def test_build_refuses_a_broken_corpus(
@@ -433,7 +438,7 @@ def test_build_refuses_a_broken_corpus(
     raw, annotations = write_corpus(tmp_path, count=3)
     path = tmp_path / file
     text = path.read_text(encoding="utf-8")
-    if file.endswith("jsonl"):  # as people read it
+    if file.endswith("jsonl"):  # `old` is written without escapes
         text = "\n".join(json.dumps(json.loads(line), ensure_ascii=False) for line in text.splitlines())
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -450,7 +455,7 @@ def test_build_refuses_a_broken_corpus(
     ("text", "entities", "relations", "reason"),
     [
         ("甲片@CYP3A4", [(0, 2), (3, 6)], [], "begins or ends within a word"),
-        ("甲片@乙 丙", [(0, 2), (3, 5)], [], "ends with a blank"),
+        ("甲片@乙 丙", [(0, 2), (3, 5)], [], "ends with whitespace"),
         ("甲片@乙丙丁", [(0, 2), (3, 5), (4, 6)], [], "overlap"),
         ("甲片@乙", [(3, 4)], [], "is not annotated before the '@'"),
         ("甲片@乙", [(0, 2), (3, 4)], [(1, 0, "协同"), (1, 0, "拮抗")], "contradictory labels"),
@@ -465,7 +470,7 @@ def test_checks(text: str, entities: list[tuple[int, int]], relations: list[tupl
 
 
 @given(st.lists(st.text("甲乙丙", max_size=14), min_size=2, max_size=8))
-def test_duplicates_are_those_of_the_definition(texts: list[str]) -> None:
+def test_duplicates_match_the_definition(texts: list[str]) -> None:
     def grams(text: str) -> set[str]:
         return {text[i : i + 5] for i in range(len(text) - 4)} or {text}
 
@@ -478,7 +483,7 @@ def test_duplicates_are_those_of_the_definition(texts: list[str]) -> None:
     assert list(checks.duplicates([AnnotatedSentence(f"丁@{text}", (), ()) for text in texts])) == expected
 
 
-def test_check_reads_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "train.jsonl"
     good = AnnotatedSentence("甲片@与乙合用增强", ((0, 2), (4, 5)), ((1, 0, "协同"),))
     write_sentences([good], path, "paper")
@@ -495,7 +500,7 @@ def test_check_reads_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 # ----------------------------------------------------------------------------------- figures
 
 
-def test_agreement_by_hand() -> None:
+def test_agreement_computed_by_hand() -> None:
     def sentence(number: int, entities: list[tuple[int, int]], *relations: tuple[int, int, str]) -> AnnotatedSentence:
         return AnnotatedSentence.of(f"甲片@{number}乙丙丁", entities, list(relations))
 
@@ -506,7 +511,7 @@ def test_agreement_by_hand() -> None:
     assert result.sentences == 2
     assert result.span_f1 == pytest.approx(2 / 3)  # 乙 and 乙 agree; 丙 and 丁 do not
     assert result.relation_f1 == pytest.approx(1 / 3)
-    # Ordered pairs of drugs that both marked: 乙 ↔ 甲片, in two sentences. None-none twice, 协同-协同, 拮抗-抑制.
+    # Both marked 乙 and 甲片 in two sentences, hence four ordered pairs: two of none-none, 协同-协同, 拮抗-抑制.
     assert result.pairs == 4
     assert result.kappa == pytest.approx((3 / 4 - (2 * 2 + 1) / 16) / (1 - 5 / 16))
     assert ("甲片@2乙丙丁", "乙", "甲片", "拮抗", "抑制") in result.disagreements
@@ -515,12 +520,12 @@ def test_agreement_by_hand() -> None:
     assert (same.span_f1, same.relation_f1, same.kappa, same.disagreements) == (1, 1, 1, [])
     with pytest.raises(ValueError, match="no sentence in common"):
         annotators.agreement(first, [sentence(9, [])])
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         annotators.agreement([*first, *first], second)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))
-def test_kappa_is_that_of_scikit_learn(labels: list[tuple[str, str]]) -> None:
+def test_kappa_equals_that_of_scikit_learn(labels: list[tuple[str, str]]) -> None:
     from sklearn.metrics import cohen_kappa_score
 
     mine = annotators.cohens_kappa(labels)
@@ -541,13 +546,13 @@ def test_statistics_and_baselines(tmp_path: Path) -> None:
     labels = baselines.gold(baselines.ordered_pairs(splits["test"]))
     predictions = baselines.majority(splits["train"], splits["test"])
     assert len(labels) == len(predictions) == 2 * len(splits["test"])
-    # The first relation is the most frequent, and every sentence has one pair towards the leaflet's drug.
+    # The first relation is the most frequent, and every sentence has one pair whose tail is the leaflet's drug.
     share = statistics.relation_counts(splits["test"])[CH_DDI_RELATION_TYPES[0]] / len(splits["test"])
     assert baselines.score(labels, predictions) == pytest.approx((100 * share,) * 3)
     assert baselines.score(["协同", "–", "拮抗"], ["协同", "协同", "–"]) == pytest.approx((50, 50, 50))
 
 
-def test_tf_idf_reads_the_text_between_the_drugs() -> None:
+def test_tf_idf_uses_the_text_between_the_drugs() -> None:
     def sentence(number: int, words: str, relation: str) -> AnnotatedSentence:
         return AnnotatedSentence.of(
             f"甲片@药{number}{words}本品", [(0, 2), (3, 4 + len(str(number)))], [(1, 0, relation)]
@@ -560,19 +565,19 @@ def test_tf_idf_reads_the_text_between_the_drugs() -> None:
     assert baselines.score(labels, baselines.tf_idf(train, test))[2] == pytest.approx(100)
 
 
-# ----------------------------------------------------------------------------------- what is shipped
+# ----------------------------------------------------------------------------------- shipped corpus
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no corpus is shipped")
 class TestShippedCorpus:
-    def test_it_is_what_leaflets_and_annotations_give(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_is_built_from_leaflets_and_annotations(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["build", "--check"]) == 0, capsys.readouterr().err
 
-    def test_it_passes_the_checks(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_passes_the_checks(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check"]) == 0, capsys.readouterr().err
         assert "near-duplicates 0.0 %" in capsys.readouterr().out
 
-    def test_the_card_holds_its_figures(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_figures_in_the_card(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["card", "--check"]) == 0, capsys.readouterr().err
 
     def test_sizes(self) -> None:
@@ -590,7 +595,7 @@ class TestShippedCorpus:
         for one, other in itertools.combinations(drugs.values(), 2):
             assert one.isdisjoint(other)
 
-    def test_the_guidelines_examples_can_be_read(self) -> None:
+    def test_examples_in_the_guidelines(self) -> None:
         blocks = re.findall(r"```json\n(.*?)```", (CORPUS / "GUIDELINES.md").read_text(encoding="utf-8"), re.DOTALL)
         examples = [from_names(json.loads(line)) for block in blocks for line in block.splitlines()]
         assert len(examples) > 50
@@ -600,14 +605,14 @@ class TestShippedCorpus:
 
     def test_plain_load_dataset(self, tmp_path: Path) -> None:
         splits = load_dataset(str(CORPUS), cache_dir=str(tmp_path))
-        # datasets knows train and test by their names; the third split is a file of its own.
+        # `datasets` recognises the splits train and test by their names, but not the third.
         ours = load_ch_ddi()
         assert {name: len(split) for name, split in splits.items()} == {name: len(ours[name]) for name in splits}
         assert set(splits) == {"train", "test"}
         assert {"text", "spo_list", "entities"} == set(splits["train"].features)
 
 
-def test_the_command_line_needs_no_torch(tmp_path: Path) -> None:
+def test_command_line_does_not_import_torch(tmp_path: Path) -> None:
     path = tmp_path / "leaflets.txt"
     path.write_text("# 药品: 甲片\n【药物相互作用】乙增强本品。\n", encoding="utf-8")
     code = (

@@ -1,4 +1,4 @@
-"""Checkpoints are complete: they load in a fresh process without the package, and save again without loss."""
+"""Checkpoints are complete: they load in a process without the package, and save again without loss."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .conftest import ENCODERS, ENTITY_TYPES, RELATION_TYPES, SENTENCES, save_en
 
 MakeModel = Callable[..., IserForJointExtraction]
 
-# Runs where the package cannot be imported: writes down scores, documents and pipeline answers, saves again.
-STRANGER = """
+# Runs where the package cannot be imported: records scores, documents and pipeline answers, and saves again.
+SCRIPT = """
 import json, sys
 import torch
 from transformers import AutoModel, pipeline
@@ -52,22 +52,22 @@ json.dump({
 """
 
 
-def run_stranger(directory: Path, again: Path, batch: dict[str, torch.Tensor], cwd: Path) -> dict:
-    """Load `directory` in a fresh process, other working directory, offline, package not importable."""
-    script = cwd / "stranger.py"
-    script.write_text(STRANGER)
+def run_without_package(directory: Path, again: Path, batch: dict[str, torch.Tensor], cwd: Path) -> dict:
+    """Load `directory` in a new process: offline, in another working directory, without the package."""
+    script = cwd / "script.py"
+    script.write_text(SCRIPT)
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         "HF_HUB_OFFLINE": "1",
         "HF_MODULES_CACHE": str(cwd / f"modules-{again.name}"),
         "PYTHONSAFEPATH": "1",
     }
-    # -I keeps the editable installation's paths out; the libraries are named explicitly.
+    # Remove the paths and import hooks of an editable installation, but keep the libraries.
     libraries = [path for path in sys.path if path.endswith("site-packages")]
     bootstrap = (
         "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p] + "
         f"{libraries!r}; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
-        f"sys.argv = sys.argv[1:]; exec(compile(open(sys.argv[0]).read(), 'stranger.py', 'exec'))"
+        f"sys.argv = sys.argv[1:]; exec(compile(open(sys.argv[0]).read(), 'script.py', 'exec'))"
     )
     encoded = json.dumps({name: tensor.tolist() for name, tensor in batch.items()})
     result = subprocess.run(
@@ -88,7 +88,7 @@ def batch_of(model: IserForJointExtraction) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("variant", ["iser", "spert", "lc_to_lc_att"])
-def test_a_stranger_gets_the_same_scores_and_saves_without_loss(
+def test_checkpoint_works_without_the_package_and_saves_without_loss(
     make_model: MakeModel, tmp_path: Path, variant: str
 ) -> None:
     model = make_model(variant)
@@ -97,7 +97,7 @@ def test_a_stranger_gets_the_same_scores_and_saves_without_loss(
     batch = batch_of(model)
     with torch.no_grad():
         output = model(**batch)
-    found = run_stranger(first, tmp_path / "second", batch, tmp_path)
+    found = run_without_package(first, tmp_path / "second", batch, tmp_path)
     assert torch.equal(torch.tensor(found["entity"]), output.entity_logits)
     assert torch.equal(torch.tensor(found["relation"]), output.relation_logits)
     assert found["documents"] == json.loads(json.dumps(model.extract(SENTENCES)))
@@ -112,7 +112,7 @@ def test_a_stranger_gets_the_same_scores_and_saves_without_loss(
         assert {path.name for path in (tmp_path / again).iterdir()} >= {path.name for path in first.iterdir()}
         text = (tmp_path / again / "config.json").read_text()
         assert str(tmp_path) not in text
-        assert run_stranger(tmp_path / again, tmp_path / f"{again}-again", batch, tmp_path) == found
+        assert run_without_package(tmp_path / again, tmp_path / f"{again}-again", batch, tmp_path) == found
     assert (tmp_path / "second" / "README.md").read_text() == (first / "README.md").read_text()
 
 
@@ -145,7 +145,7 @@ def test_package_loads_its_own_checkpoints(make_model: MakeModel, tmp_path: Path
     assert [len(answer["entities"]) for answer in answers] == [len(d["entities"]) for d in model.extract(SENTENCES)]
 
 
-def test_an_existing_model_card_is_kept(make_model: MakeModel, tmp_path: Path) -> None:
+def test_existing_model_card_is_kept(make_model: MakeModel, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     make_model().save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -231,7 +231,7 @@ def test_variants_round_trip(variant: str, encoder_dir: Path, tmp_path: Path) ->
         ({"relation_context": 3}, "'local_attention'"),
         ({"projection_activation": "swish"}, "'none', 'relu', 'gelu', 'tanh'"),
         ({"entity_types": []}, "at least one entity type"),
-        ({"entity_types": ["A", "A"]}, "names A more than once"),
+        ({"entity_types": ["A", "A"]}, "lists A more than once"),
         ({"relation_types": [""]}, "non-empty strings"),
         ({"max_span_width": 0}, "max_span_width must be an integer of at least 1"),
         ({"dropout": 1.5}, "dropout must lie between 0 and 1"),
@@ -244,7 +244,7 @@ def test_wrong_configuration(fields: dict, message: str) -> None:
         IserConfig(**fields)
 
 
-def test_a_model_without_tokenizer_says_so() -> None:
+def test_model_without_tokenizer() -> None:
     tiny = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
             "intermediate_size": 8, "vocab_size": 10}  # fmt: skip
     model = IserForJointExtraction(IserConfig(tiny))

@@ -1,4 +1,4 @@
-"""Documents → batches: labels, negative samples, windows and what is reported."""
+"""Documents → batches: labels, negative sampling, windows, reports and mention replacement."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_gold_span_and_pair_is_labelled(model: IserForJointExtraction) -> 
         if label
     }
     assert positive == {(i, e["start"], e["end"], e["type"]) for i, d in enumerate(DOCUMENTS) for e in d["entities"]}
-    # With room for them all, the negatives are all other candidates and all other ordered pairs.
+    # There are fewer candidates and ordered pairs than negatives to be drawn, so all are used.
     assert len(spans) == sum(min(4, len(d["tokens"]) - start) for d in DOCUMENTS for start in range(len(d["tokens"])))
     pairs = list(zip(batch["pair_head"].tolist(), batch["pair_tail"].tolist(), strict=True))
     assert len(set(pairs)) == len(pairs) == sum(len(d["entities"]) * (len(d["entities"]) - 1) for d in DOCUMENTS)
@@ -54,7 +54,7 @@ def test_every_gold_span_and_pair_is_labelled(model: IserForJointExtraction) -> 
     }
 
 
-def test_negative_samples_depend_on_seed_epoch_and_sentence_alone(model: IserForJointExtraction) -> None:
+def test_negative_samples_depend_only_on_seed_epoch_and_sentence(model: IserForJointExtraction) -> None:
     sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, model.config)
 
     def drawn(order: list[int], **settings: Any) -> dict[str, set[tuple[int, int]]]:
@@ -86,7 +86,7 @@ def test_several_types_for_one_pair_and_repeated_entities(model: IserForJointExt
     assert batch["relation_labels"].tolist() == [[1.0, 1.0], [0.0, 0.0]]
 
 
-def test_what_cannot_be_learned_is_reported(model: IserForJointExtraction) -> None:
+def test_report_of_windows_wide_entities_and_lost_relations(model: IserForJointExtraction) -> None:
     long = document(
         "long", " ".join(["Anna", *["x"] * 90, "Lund"]), [(0, 1, "Peop"), (91, 92, "Loc"), (3, 9, "Org")],
         [(0, 1, "Live_In"), (0, 2, "Work_For")],
@@ -100,7 +100,7 @@ def test_what_cannot_be_learned_is_reported(model: IserForJointExtraction) -> No
     for part in (
         "1 entities are wider than max_span_width and cannot be found (in 1 documents, for example long: 'x x",
         "2 relations cannot be learned",
-        "1 documents hold no word",
+        "1 documents have no words",
     ):
         assert part in report.summary()
     windows = [sentence for sentence in sentences if sentence.document_id == "long"]
@@ -109,7 +109,7 @@ def test_what_cannot_be_learned_is_reported(model: IserForJointExtraction) -> No
     assert {label for window in windows for label in window.entities.values()} == {1, 3}
 
 
-def test_what_a_span_classifier_cannot_tell_apart_is_reported(model: IserForJointExtraction) -> None:
+def test_report_of_second_types_and_overlapping_entities(model: IserForJointExtraction) -> None:
     crossed = document(
         "x", "Anna Berg of Lund", [(0, 2, "Peop"), (0, 2, "Org"), (1, 4, "Org"), (3, 4, "Loc")],
         [(0, 1, "Work_For"), (1, 3, "Live_In"), (0, 0, "Live_In")],
@@ -119,7 +119,7 @@ def test_what_a_span_classifier_cannot_tell_apart_is_reported(model: IserForJoin
     assert sentence.relations == {((0, 2), (3, 4)): {0}}
     assert report.second_types == [("x", "'Anna Berg'")]
     assert report.overlapping_entities == [("x", "'Berg of Lund'"), ("x", "'Lund'")]
-    assert [what for _, what in report.lost_relations] == [
+    assert [relation for _, relation in report.lost_relations] == [
         "'Anna Berg' —Work_For→ 'Anna Berg'", "'Anna Berg' —Live_In→ 'Anna Berg'",
     ]  # fmt: skip
     model.config.overlapping_entities = True
@@ -142,9 +142,9 @@ def test_symmetric_relations_are_learned_in_both_directions(make_model: Callable
             "Document 'a': entity type 'Person' is not in .*Loc, Org, Peop",
         ),
         (lambda d: d["relations"][0].update(type="Kill"), "relation type 'Kill' is not in the model's relation_types"),
-        (lambda d: d["entities"][0].update(end=0), r"entity \(0, 0\) lies outside its 11 words or holds no word"),
-        (lambda d: d["entities"][2].update(end=12), "lies outside its 11 words"),
-        (lambda d: d["relations"][0].update(tail=3), "joins entities 0 and 3, but there are 3"),
+        (lambda d: d["entities"][0].update(end=0), r"entity \(0, 0\) .* the document's 11 words or is empty"),
+        (lambda d: d["entities"][2].update(end=12), "lies outside the document's 11 words"),
+        (lambda d: d["relations"][0].update(tail=3), "joins entities 0 and 3, but the document has 3"),
     ],
 )
 def test_wrong_documents(model: IserForJointExtraction, change: Callable[[dict], None], message: str) -> None:
@@ -159,7 +159,7 @@ def test_wrong_sampling(model: IserForJointExtraction) -> None:
         IserCollator(model.tokenizer, model.config, negative_spans=0)
 
 
-def test_words_that_the_tokenizer_drops_keep_their_place(model: IserForJointExtraction) -> None:
+def test_words_without_tokens_become_unknown_tokens(model: IserForJointExtraction) -> None:
     words = ["Anna", "\u200b", "Berg", "\x01"]
     (tokens,) = tokenize_words(model.tokenizer, [words])
     assert tokens[1] == tokens[3] == [model.tokenizer.unk_token_id]
@@ -175,7 +175,7 @@ def test_words_that_the_tokenizer_drops_keep_their_place(model: IserForJointExtr
 
 @st.composite
 def sentences_with_mentions(draw: st.DrawFn) -> Sentence:
-    """Mentions (words of tokens from 100 on) between other words, with relations between some of them."""
+    """Sentences whose mentions have tokens from 100 and whose other words have tokens below 10."""
     words: list[list[int]] = []
     entities: dict[tuple[int, int], int] = {}
     for label in draw(st.lists(st.sampled_from([1, 2]), max_size=5)):
@@ -190,7 +190,7 @@ def sentences_with_mentions(draw: st.DrawFn) -> Sentence:
 
 
 @given(st.lists(sentences_with_mentions(), min_size=1, max_size=4), st.integers(), st.sampled_from([0.0, 0.5, 1.0]))
-def test_replacement_changes_mentions_alone(sentences: list[Sentence], seed: int, probability: float) -> None:
+def test_replacement_changes_only_mentions(sentences: list[Sentence], seed: int, probability: float) -> None:
     replacement = MentionReplacement(sentences, probability, max_tokens=1000)
     known = {
         (label, str(sentence.word_tokens[start:end]))
@@ -218,7 +218,7 @@ def test_replacement_changes_mentions_alone(sentences: list[Sentence], seed: int
             assert replaced == sentence
 
 
-def test_replacement_stays_within_the_encoder_and_leaves_overlaps_alone() -> None:
+def test_replacement_respects_the_token_limit_and_skips_overlaps() -> None:
     long = Sentence("a", [[1], [100], [101], [102]], {(1, 4): 1})
     short = Sentence("b", [[1], [103]], {(1, 2): 1})
     nested = Sentence("c", [[1], [100], [101]], {(1, 3): 1, (2, 3): 1})
@@ -231,7 +231,7 @@ def test_replacement_stays_within_the_encoder_and_leaves_overlaps_alone() -> Non
         MentionReplacement([long], 2, max_tokens=4)
 
 
-def test_the_collator_draws_replacements_anew_in_each_epoch(model: IserForJointExtraction) -> None:
+def test_collator_draws_new_replacements_in_each_epoch(model: IserForJointExtraction) -> None:
     documents = [
         {
             "id": str(i),

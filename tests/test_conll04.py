@@ -1,4 +1,4 @@
-"""CoNLL04 from SpERT's files: content, cache, broken records."""
+"""Loading CoNLL04 from SpERT's files: content, cache, broken records."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_documents(tmp_path: Path) -> None:
     }
 
 
-def test_the_corpus_itself() -> None:
+def test_sizes_of_the_corpus() -> None:
     splits = load_conll04(shared("data/conll04"))
     counts = {
         name: (len(split), sum(len(d["entities"]) for d in split), sum(len(d["relations"]) for d in split))
@@ -64,9 +64,7 @@ def test_the_corpus_itself() -> None:
     assert counts == {"train": (922, 3377, 1283), "validation": (231, 893, 343), "test": (288, 1079, 422)}
 
 
-def test_an_edited_file_is_read_anew_and_an_unchanged_one_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_edited_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_conll04(write(tmp_path))
     from datasets_scripts.documents import DocumentsBuilder
 
@@ -83,16 +81,16 @@ def test_an_edited_file_is_read_anew_and_an_unchanged_one_is_not(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda r: r.update(tokens=[]), "'tokens' must be a list of words"),
-        (lambda r: r["tokens"].__setitem__(1, " "), "none of them empty"),
+        (lambda r: r.update(tokens=[]), "'tokens' must be a list of at least one word"),
+        (lambda r: r["tokens"].__setitem__(1, " "), "'tokens' must be a list of non-empty words"),
         (lambda r: r["entities"][0].update(end=7), "entity 0:7 lies outside the 6 words"),
-        (lambda r: r["entities"][0].update(start=2), "entity 2:2 lies outside the 6 words or holds no word"),
-        (lambda r: r["entities"][0].update(start="0"), "'start' must be a whole number, not '0'"),
+        (lambda r: r["entities"][0].update(start=2), "entity 2:2 lies outside the 6 words or is empty"),
+        (lambda r: r["entities"][0].update(start="0"), "'start' must be an integer, not '0'"),
         (
             lambda r: r["entities"][1].update(type="Place"),
-            "the type 'Place' is not known. Known: Loc, Org, Other, Peop",
+            "unknown type 'Place'. CoNLL04 has: Loc, Org, Other, Peop",
         ),
-        (lambda r: r["relations"][0].update(type="Lives"), "the type 'Lives' is not known"),
+        (lambda r: r["relations"][0].update(type="Lives"), "unknown type 'Lives'"),
         (lambda r: r["relations"][0].update(tail=2), "relation has the tail 2, but there are 2 entities"),
         (lambda r: r["relations"][0].update(tail=0), "relation joins entity 0 to itself"),
         (lambda r: r.pop("entities"), "'entities' must be a list of objects"),
@@ -106,12 +104,12 @@ def test_broken_records(
         load_conll04(tmp_path)
     for part in ("conll04_train.json", "record 1 (orig_id 8)", reason):
         assert part in str(error.value)
-    for _ in range(2):  # The second time from the cache.
+    for _ in range(2):  # The second time, documents and report come from the cache.
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             splits = load_conll04(tmp_path, on_error="skip")
         assert [document["id"] for document in splits["train"]] == ["train-7", "train-9"]
-        assert "1 broken records of conll04 were skipped" in caplog.text
+        assert "Skipped 1 broken records of conll04" in caplog.text
         assert "record 1 (orig_id 8)" in caplog.text
         assert reason in caplog.text
 
@@ -119,21 +117,21 @@ def test_broken_records(
 def test_broken_files(tmp_path: Path) -> None:
     for text, message in [
         ("{", "line 1: not JSON"),
-        ('{"a": 1}', "holds no list of records but a dict"),
-        (json.dumps([RECORD, RECORD]), "the id 'test-7' stands in the file twice"),
-        ("[3]", "a record is an object, not 3"),
+        ('{"a": 1}', "must contain a list of records, not a dict"),
+        (json.dumps([RECORD, RECORD]), "the id 'test-7' occurs twice in the file"),
+        ("[3]", "a record must be an object, not 3"),
     ]:
         with pytest.raises(BrokenRecordError, match=r"conll04_test\.json") as error:
             load_conll04(write(tmp_path, test=text))
         assert message in str(error.value)
     (tmp_path / "conll04_test.json").write_bytes(b"[\n\xff]")
-    with pytest.raises(BrokenRecordError, match="line 2: not UTF-8"):
+    with pytest.raises(BrokenRecordError, match="line 2: neither UTF-8 nor GB18030"):
         load_conll04(tmp_path)
-    with pytest.raises(ValueError, match="'raise', 'skip'"):
+    with pytest.raises(ValueError, match="must be 'raise' or 'skip', not 'ignore'"):
         load_conll04(tmp_path, on_error="ignore")
 
 
-def test_missing_files_say_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_for_missing_files_say_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"lacks conll04_train\.json, conll04_dev\.json, conll04_test\.json"
     ) as error:
@@ -164,7 +162,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(records(), max_size=4))
-def test_nothing_is_lost_or_changed(tmp_path: Path, content: list[dict[str, Any]]) -> None:
+def test_parsing_preserves_records(tmp_path: Path, content: list[dict[str, Any]]) -> None:
     path = tmp_path / "conll04_train.json"
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     documents = [document for _, document in parse_conll04(path)]

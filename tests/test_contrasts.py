@@ -1,4 +1,4 @@
-"""Contrast sets: the suite itself, and the bundled model's pass rates."""
+"""Contrast sets: their items, and the pass rates of the bundled model."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import Counter
 import pytest
 import yaml
 
-from benchmarks.contrasts import FLOORS, Answer, Item, answer, pass_rates, read_items, unsteady_frames
+from benchmarks.bundled_model.contrasts import FLOORS, Answer, Item, answer, pass_rates, read_items, unsteady_frames
 from modeling_iser import DEFAULT_MODEL, DdiExtractionPipeline, IserForJointExtraction
 
 
 ITEMS = read_items()
 
 
-def test_every_family_has_ten_items_that_state_what_they_say() -> None:
+def test_every_family_has_ten_consistent_items() -> None:
     families = Counter(item.family for item in ITEMS)
     assert len(families) >= 40
     assert min(families.values()) >= 10
-    assert read_items() == ITEMS, "the items are the same every time"
+    assert read_items() == ITEMS, "the items must be deterministic"
     for item in ITEMS:
         assert "{" not in item.text
         for head, _, tail in item.expected:
@@ -27,7 +27,7 @@ def test_every_family_has_ten_items_that_state_what_they_say() -> None:
     assert len({item.text for item in ITEMS}) > 0.9 * len(ITEMS)
 
 
-def test_items_and_answers_are_judged() -> None:
+def test_judgement_of_answers() -> None:
     def item(*triples: tuple[str, str, str]) -> Item:
         return Item("family", "frame", "甲片", "文", frozenset(triples))
 
@@ -53,7 +53,7 @@ def answers() -> list[Answer]:
     return answer(DdiExtractionPipeline(model=model, tokenizer=model.tokenizer), ITEMS)
 
 
-def test_the_bundled_model_keeps_its_pass_rates(answers: list[Answer]) -> None:
+def test_bundled_model_reaches_the_pass_rates(answers: list[Answer]) -> None:
     floors = yaml.safe_load(FLOORS.read_text(encoding="utf-8"))
     rates = pass_rates(answers)
     assert floors.keys() == rates.keys()

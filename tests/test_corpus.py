@@ -1,4 +1,4 @@
-"""Any annotated corpus through one door: every format there and back, what real exports look like, and broken files."""
+"""`load_corpus`: round trips through every format, exports of real tools, broken files; and the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(name: str, documents: list[dict[str, Any]], directory: Path, split: st
     return path
 
 
-# ------------------------------------------------------------------------------------- there and back
+# ---------------------------------------------------------------------------------------- round trips
 
 
 LABELS = st.sampled_from(["Loc", "药物", "adverse event", "B-x"])
@@ -50,7 +50,9 @@ def documents(draw: st.DrawFn, own_words: bool = True) -> list[dict[str, Any]]:
             tokens = draw(st.lists(words, min_size=1, max_size=8))
             text = " ".join(tokens)
         else:
-            text = draw(st.text(min_size=1, max_size=25).filter(lambda text: bool(split_words(text))))
+            # Null characters could make a file look like UTF-16.
+            characters = st.characters(codec="utf-8", exclude_characters="\0")
+            text = draw(st.text(characters, min_size=1, max_size=25).filter(lambda text: bool(split_words(text))))
             text = text.encode("utf-8", "ignore").decode().replace("\r", " ") or "甲"
             tokens = [text[start:end] for start, end in split_words(text)] or ["甲"]
             text = text if split_words(text) else "甲"
@@ -78,14 +80,14 @@ def read(name: str, path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", LOSSLESS)
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(content=documents())
-def test_there_and_back_loses_nothing(tmp_path: Path, name: str, content: list[dict[str, Any]]) -> None:
+def test_round_trip_is_lossless(tmp_path: Path, name: str, content: list[dict[str, Any]]) -> None:
     assert FORMATS[name].write(content, tmp_path / "x.jsonl") == {}
     assert read(name, tmp_path / "x.jsonl") == content
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(content=documents(own_words=False))
-def test_brat_there_and_back(tmp_path: Path, content: list[dict[str, Any]]) -> None:
+def test_brat_round_trip(tmp_path: Path, content: list[dict[str, Any]]) -> None:
     for document in content:
         for item in (*document["entities"], *document["relations"]):
             item["type"] = item["type"].replace(" ", "_")
@@ -96,7 +98,7 @@ def test_brat_there_and_back(tmp_path: Path, content: list[dict[str, Any]]) -> N
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(content=documents())
-def test_tagged_words_there_and_back(tmp_path: Path, content: list[dict[str, Any]]) -> None:
+def test_bio_round_trip(tmp_path: Path, content: list[dict[str, Any]]) -> None:
     lost = FORMATS["bio"].write(content, tmp_path / "x.bio")
     kept = 0
     for document, found in zip(content, read("bio", tmp_path / "x.bio"), strict=True):
@@ -104,7 +106,7 @@ def test_tagged_words_there_and_back(tmp_path: Path, content: list[dict[str, Any
         assert [e for e in found["entities"] if e not in document["entities"]] == []
         kept += len(found["entities"])
     assert lost.get("relations", 0) == sum(len(document["relations"]) for document in content)
-    overlapping = lost.get("entities that overlap another one", 0)
+    overlapping = lost.get("overlapping entities", 0)
     assert kept + overlapping == sum(len(document["entities"]) for document in content)
 
 
@@ -112,7 +114,7 @@ def test_tagged_words_there_and_back(tmp_path: Path, content: list[dict[str, Any
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_a_format_is_recognised(tmp_path: Path, name: str) -> None:
+def test_format_detection(tmp_path: Path, name: str) -> None:
     path = write(name, DOCUMENTS, tmp_path)
     assert recognise(path) == name
     corpus = load_corpus(path)
@@ -121,20 +123,67 @@ def test_a_format_is_recognised(tmp_path: Path, name: str) -> None:
     assert corpus.labels.relation_types == (() if name == "bio" else ("Live_In", "Work_For"))
 
 
-def test_what_cannot_be_told_is_an_error_that_helps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-8-sig", "utf-16-le"])
+@pytest.mark.parametrize("name", ["bio", "brat", "jsonl", "spo"])
+def test_encodings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], name: str, encoding: str
+) -> None:
+    chinese = {
+        "id": "1", "text": "与阿司匹林合用出血增加", "tokens": list("与阿司匹林合用出血增加"),
+        "entities": [{"start": 1, "end": 5, "type": "药物"}, {"start": 7, "end": 9, "type": "症状"}],
+        "relations": [{"head": 0, "tail": 1, "type": "加重"}],
+    }  # fmt: skip
+    path = write(name, [chinese], tmp_path)
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    if encoding == "utf-16-le":
+        # Told in one line that names the file, and no document is made of it.
+        assert main(["statistics", str(path), "--from", name]) == 1
+        (error,) = capsys.readouterr().err.splitlines()
+        assert str(tmp_path) in error and ". Save it as UTF-8" in error
+        return
+    (found,) = load_corpus(path)["train"]
+    assert [found[key] for key in ("tokens", "entities")] == [chinese[key] for key in ("tokens", "entities")]
+    notes = [message for message in caplog.messages if "not UTF-8; read as GB18030" in message]
+    assert len(notes) == len(set(notes)) and bool(notes) == (encoding == "gb18030")
+
+
+def test_errors_name_the_commands_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"text": "a", "spo_list": [{}]}\n', encoding="utf-8")
+    assert main(["check", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "--skip-errors leaves broken records out" in error and "on_error" not in error
+    path.write_text('{"sentence": "Lund"}\n', encoding="utf-8")
+    assert main(["check", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "Name its format: --from spert|jsonl" in error and "format=" not in error
+    path.write_text("\n", encoding="utf-8")
+    good = write("jsonl", DOCUMENTS, tmp_path, "good")
+    for arguments, message in [
+        (["check", path, "--from", "jsonl"], f"There is no document in {path}"),
+        (["split", good, tmp_path / "out", "--group", "["], "must be regular expressions (unterminated"),
+        (["convert", good, path, "--to", "brat"], f"{path} is a file. Choose a new directory"),
+    ]:
+        assert main(list(map(str, arguments))) == 1
+        (error,) = capsys.readouterr().err.splitlines()
+        assert message in error
+
+
+def test_unknown_formats_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"sentence": "Lund"}\n')
-    with pytest.raises(ValueError, match=r"looks like no format that is known.*format=spert\|jsonl"):
+    with pytest.raises(ValueError, match=r"has no known format\. Name its format: format=spert\|jsonl"):
         load_corpus(tmp_path)
-    with pytest.raises(ValueError, match=r"'xml' is not known\. Known: spert"):
+    with pytest.raises(ValueError, match=r"Unknown format 'xml'\. Choose from: spert"):
         load_corpus(tmp_path, "xml")
     with pytest.raises(FileNotFoundError, match="There is no directory or file"):
         load_corpus(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"holds no file that could be a corpus \(\.json"):
+    with pytest.raises(FileNotFoundError, match=r"contains no corpus file \(\.json"):
         load_corpus(tmp_path / "empty")
 
 
-# ------------------------------------------------------------------------------- exports as they come
+# ------------------------------------------------------------------------------------ exports of tools
 
 
 TEXT = "Anna lives in Lund."
@@ -210,7 +259,7 @@ def test_exports(tmp_path: Path, export: str, byte_order_mark: bool) -> None:
     assert document["relations"] == (RELATIONS if with_relations else [])
 
 
-def test_both_ways_are_two_relations(tmp_path: Path) -> None:
+def test_bidirectional_relation_becomes_two(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([task("bi", "a", "b")]))
     (document,) = load_corpus(tmp_path)["train"]
     assert document["relations"] == [*RELATIONS, {"head": 1, "tail": 0, "type": "Live_In"}]
@@ -245,7 +294,7 @@ def test_splits_by_name(tmp_path: Path) -> None:
     assert named["train"]["id"] == ["TEST", "extra"]
 
 
-def test_types_file_gives_order_and_symmetric_relations(tmp_path: Path) -> None:
+def test_types_file_sets_label_order_and_symmetric_relations(tmp_path: Path) -> None:
     married = {"tokens": ["Ida", "and", "Per"], "entities": [{"start": 2, "end": 3, "type": "Peop"},
                {"start": 0, "end": 1, "type": "Peop"}], "relations": [{"head": 0, "tail": 1, "type": "Married"},
                {"head": 1, "tail": 0, "type": "Married"}]}  # fmt: skip
@@ -258,11 +307,11 @@ def test_types_file_gives_order_and_symmetric_relations(tmp_path: Path) -> None:
     assert corpus["train"][0]["relations"] == [{"head": 1, "tail": 0, "type": "Married"}]
     assert len(load_corpus(tmp_path, symmetric_relations=[])["train"][0]["relations"]) == 2
     (tmp_path / "x_types.json").write_text('{"entities": ["Peop"]}')
-    with pytest.raises(BrokenRecordError, match=r"x_types\.json: is no file of types"):
+    with pytest.raises(BrokenRecordError, match=r"x_types\.json: not a types file"):
         load_corpus(tmp_path)
 
 
-def test_conll04_through_the_door() -> None:
+def test_conll04() -> None:
     corpus = load_corpus(shared("data/conll04"))
     sizes = {name: (len(s), sum(map(len, s["entities"])), sum(map(len, s["relations"]))) for name, s in corpus.items()}
     assert sizes == {
@@ -286,7 +335,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
-def test_a_broken_record_is_named_and_can_be_skipped(
+def test_broken_record_is_reported_and_can_be_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     record, reason = BROKEN[name]
@@ -300,20 +349,20 @@ def test_a_broken_record_is_named_and_can_be_skipped(
     assert "train.jsonl, line 2" in str(error.value) and reason in str(error.value)
     with caplog.at_level(logging.WARNING):
         assert len(load_corpus(path, name, on_error="skip")["train"]) == 1
-    assert "1 broken records" in caplog.text and reason in caplog.text
+    assert "Skipped 1 broken records" in caplog.text and reason in caplog.text
 
 
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ("T1\tPeop 0 2;3 4\tAn a", "lies in several pieces"),
-        ("T1\tPeop 0 4\tAnne", "reads 'Anna' at 0:4"),
-        ("T1\tPeop x 4\tAnna", "no type and offsets"),
+        ("T1\tPeop 0 2;3 4\tAn a", "is discontinuous (0 2;3 4)"),
+        ("T1\tPeop 0 4\tAnne", "T1 is 'Anne', but the text at 0:4 is 'Anna'"),
+        ("T1\tPeop x 4\tAnna", "needs a type and offsets"),
         ("T1\tPeop 0 4\tAnna\nR1\tx Arg1:T1 Arg2:T9", "line 2: the relation refers to T9"),
-        ("hello", "no annotation of brat's"),
+        ("hello", "'hello' is not a brat annotation"),
     ],
 )
-def test_broken_standoff(tmp_path: Path, lines: str, reason: str) -> None:
+def test_broken_brat_annotations(tmp_path: Path, lines: str, reason: str) -> None:
     (tmp_path / "7.txt").write_text(TEXT)
     (tmp_path / "7.ann").write_text(lines)
     with pytest.raises(BrokenRecordError, match=r"7\.ann") as error:
@@ -321,7 +370,7 @@ def test_broken_standoff(tmp_path: Path, lines: str, reason: str) -> None:
     assert reason in str(error.value)
 
 
-def test_standoff_without_its_other_half(tmp_path: Path) -> None:
+def test_brat_file_without_its_counterpart(tmp_path: Path) -> None:
     (tmp_path / "7.ann").write_text("")
     with pytest.raises(BrokenRecordError, match=r"there is no 7\.txt"):
         load_corpus(tmp_path)
@@ -334,7 +383,7 @@ def test_standoff_without_its_other_half(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("Anna B-Peop\nlives\n", "line 2: 'lives' is no word with a tag"),
+        ("Anna B-Peop\nlives\n", "line 2: 'lives' is not a word with a tag"),
         ("Anna B-Peop\nBerg I-Loc\n", "line 2: 'Berg' has the tag I-Loc"),
         ("Anna S-Peop\nBerg E-Peop\n", "has the tag E-Peop"),
     ],
@@ -349,8 +398,8 @@ def test_broken_tags(tmp_path: Path, content: str, reason: str) -> None:
 @pytest.mark.parametrize("name", ["spert", "jsonl", "spo", "doccano", "label-studio", "bio"])
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_damaged_files_are_reported_and_never_crash(tmp_path: Path, name: str, data: st.DataObject) -> None:
-    """Cut off anywhere, bytes replaced, or another format altogether: documents or errors that name the file."""
+def test_damaged_files_are_reported(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    """Truncated files, replaced bytes and other formats give documents, or errors that name the file."""
     whole = write(name, DOCUMENTS, tmp_path).read_bytes()
     cut = whole[: data.draw(st.integers(0, len(whole)))]
     place = data.draw(st.integers(0, max(0, len(cut) - 1)))
@@ -388,7 +437,7 @@ def test_values_of_the_wrong_type(tmp_path: Path, name: str, value: Any) -> None
         assert where and isinstance(document, dict | ValueError)
 
 
-# ---------------------------------------------------------------------------------------- the commands
+# ---------------------------------------------------------------------------------------- command line
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -396,7 +445,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
 
-def test_convert_all_the_way_round(tmp_path: Path) -> None:
+def test_convert_through_all_lossless_formats(tmp_path: Path) -> None:
     source = tmp_path / "start"
     source.mkdir()
     for split in ("train", "test"):
@@ -407,11 +456,11 @@ def test_convert_all_the_way_round(tmp_path: Path) -> None:
     assert load_corpus(source)["test"].to_list() == DOCUMENTS
 
 
-def test_convert_says_what_has_no_place(tmp_path: Path) -> None:
+def test_convert_reports_lost_content(tmp_path: Path) -> None:
     path = write("jsonl", DOCUMENTS, tmp_path)
     done = run("convert", path, tmp_path / "out", "--to", "bio")
     assert done.returncode == 2
-    assert "bio has no place for 5 relations." in done.stderr
+    assert "bio cannot hold 5 relations." in done.stderr
     again = run("convert", path, tmp_path / "out", "--to", "bio")
     assert again.returncode == 1 and "is not empty" in again.stderr
     wrong = run("convert", tmp_path / "nowhere", tmp_path / "x", "--to", "bio")
@@ -426,7 +475,11 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("jsonl", [*DOCUMENTS, doubtful], tmp_path)
     assert main(["check", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    for part in ("'Anna' and 'Anna Berg' overlap", "several relations: Live_In, Work_For", "is equal to train, a"):
+    for part in (
+        "'Anna' and 'Anna Berg' overlap",
+        "several relations: Live_In, Work_For",
+        "has the same words as train, a",
+    ):
         assert part in error
     (tmp_path / "fine").mkdir()
     write("jsonl", DOCUMENTS, tmp_path / "fine")
@@ -459,7 +512,7 @@ def test_split_keeps_groups_whole_and_labels_in_proportion(tmp_path: Path) -> No
     assert len(corpus["test"]) == 24 and len(corpus["validation"]) == 24
 
 
-def test_split_of_splits_with_the_same_ids(tmp_path: Path) -> None:
+def test_split_renames_documents_with_the_same_id(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("train", "test"):
         FORMATS["jsonl"].write(DOCUMENTS, tmp_path / "in" / f"{name}.jsonl")
@@ -469,15 +522,15 @@ def test_split_of_splits_with_the_same_ids(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from("abc")), min_size=1, max_size=40), st.integers(0, 99))
-def test_every_document_lands_in_one_split(rows: list[tuple[int, str]], seed: int) -> None:
+def test_divide_keeps_groups_whole_and_is_deterministic(rows: list[tuple[int, str]], seed: int) -> None:
     content = [
         {"id": str(i), "entities": [{"type": kind}], "relations": []} for i, (_, kind) in enumerate(rows)
     ]  # fmt: skip
     groups = [str(group) for group, _ in rows]
     splits = divide(content, groups, {"validation": 0.2, "test": 0.3}, seed)
     assert sorted(d["id"] for split in splits.values() for d in split) == sorted(d["id"] for d in content)
-    home: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, split in splits.items():
         for document in split:
-            assert home.setdefault(groups[int(document["id"])], name) == name
+            assert split_of.setdefault(groups[int(document["id"])], name) == name
     assert splits == divide(content, groups, {"validation": 0.2, "test": 0.3}, seed)

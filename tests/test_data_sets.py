@@ -1,4 +1,4 @@
-"""Data sets of `datasets` as corpora, and entities that cut words."""
+"""Data sets of `datasets` as corpora, and entities that begin or end within words."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_documents_as_a_data_set(tmp_path: Path) -> None:
     assert contents(load_corpus(tmp_path / "parquet" / "test.parquet")["train"]) == EXPECTED
 
 
-def test_columns_of_other_names(tmp_path: Path) -> None:
+def test_renamed_columns(tmp_path: Path) -> None:
     rows = []
     for document in DOCUMENTS:
         text, entities, relations = annotations_of(document)
@@ -90,9 +90,9 @@ def test_tags_as_class_labels_or_names(as_names: bool) -> None:
 
 def test_wrong_columns_and_rows(caplog: pytest.LogCaptureFixture) -> None:
     data_set = Dataset.from_list([{"words": ["a"], "tags": ["B-x"]}, {"words": ["b"], "tags": ["B-x", "O"]}])
-    with pytest.raises(ValueError, match=r"the data set has no spans. It has: words, tags"):
+    with pytest.raises(ValueError, match=r"the data set has no column spans\. It has: words, tags"):
         load_corpus(data_set, columns={"entities": "spans"})
-    with pytest.raises(ValueError, match="columns: word is none of id, text"):
+    with pytest.raises(ValueError, match=r"columns: unknown name word\. Choose from: id, text"):
         load_corpus(data_set, columns={"word": "words"})
     with pytest.raises(ValueError, match=r"needs tokens or text, and entities or tags.*It has: a"):
         load_corpus(Dataset.from_list([{"a": 1}]))
@@ -100,15 +100,13 @@ def test_wrong_columns_and_rows(caplog: pytest.LogCaptureFixture) -> None:
         load_corpus(data_set)
     with caplog.at_level(logging.WARNING):
         assert len(load_corpus(data_set, on_error="skip")["train"]) == 1
-    assert "1 broken records of split train were skipped:\n  row 1: there are 2 tags" in caplog.text
+    assert "Skipped 1 broken records of split train:\n  row 1: there are 2 tags" in caplog.text
     with pytest.raises(ValueError, match="has no format"):
         load_corpus(data_set, format="spert")
 
 
 @pytest.mark.parametrize("name", ["doccano", "label-studio", "spo", "brat"])
-def test_entities_that_cut_a_word_grow_where_they_may(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_grow_entities_extends_to_whole_words(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / ("train" + {"label-studio": ".json", "brat": ""}.get(name, ".jsonl"))
     if name == "brat":
         path.mkdir()
@@ -130,6 +128,6 @@ def test_entities_that_cut_a_word_grow_where_they_may(
     assert [(e["start"], e["end"], e["type"]) for e in document["entities"]] == [(0, 1, "Peop"), (3, 4, "Loc")]
     assert document["tokens"] == ["Annas", "house", "in", "Lundby"]
     assert document["relations"] == [{"head": 0, "tail": 1, "type": "Live_In"}]
-    assert "2 entities grew to whole words:" in caplog.text and "'Anna' (Peop) → 'Annas'" in caplog.text
-    with pytest.raises(ValueError, match="within a word"):  # not from the cache
+    assert "extended 2 entities to whole words:" in caplog.text and "'Anna' (Peop) → 'Annas'" in caplog.text
+    with pytest.raises(ValueError, match="within a word"):  # The cache must tell the two apart.
         load_corpus(path)

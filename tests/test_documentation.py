@@ -1,9 +1,9 @@
 """
-The documentation holds: its Python runs, its commands and options exist, what it says they print is what they print.
+The documentation is correct: its Python code runs, its commands and options exist, its outputs are reproduced.
 
-Python blocks, and the commands that take seconds, run page by page, from top to bottom, in a directory of their own. A
-`text` block directly below a block is its output, scores to the second decimal. A block that cannot run has a line
-`<!-- not run: reason -->` above it, and is a skipped test with that reason.
+Python blocks, and commands that take seconds, run page by page, from top to bottom, each page in its own directory. A
+`text` block directly below another block is its output; scores are compared to the second decimal. A block that cannot
+run has a line `<!-- not run: reason -->` above it, and becomes a test that is skipped for that reason.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from .conftest import REPOSITORY
 READMES = [REPOSITORY / "README.md", REPOSITORY / "README.zh.md"]
 PAGES = [*READMES, *sorted(REPOSITORY.glob("docs/*.md")), *sorted(REPOSITORY.glob("docs/reference/*.md"))]
 RUN_BY_OTHER_TESTS = {
-    "graph.md": "its three leaflets stand in the page",
+    "graph.md": "the page contains its three leaflets",
     "serving.md": "it starts servers",
     "scale.md": "it starts clusters",
 }
-"""Pages with tests of their own, which bring what the page needs; here their commands are only parsed."""
+"""Pages whose own tests supply what they need; here their commands are only parsed."""
 
 _MARKER = re.compile(r"<!--\s*not run(?P<colon>:?)\s*(?P<reason>.*?)\s*-->$")
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -61,7 +61,7 @@ class Block:
     code: str
     output: str | None = None
     reason: str | None = None
-    """Why it is not run."""
+    """Why the block is not run."""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
@@ -69,7 +69,7 @@ class Block:
 
 @functools.cache
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page; those that are a block's output are part of it."""
+    """The fenced blocks of a page; output blocks belong to the block above."""
     lines = page.read_text(encoding="utf-8").splitlines()
     found: list[Block] = []
     index, end_of_last = 0, -1
@@ -98,7 +98,7 @@ NOT_RUN = [block for block in BLOCKS if block.reason is not None]
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """The commands of a shell block, word by word, without what redirects their output."""
+    """The commands of a shell block as lists of words, without redirections."""
     for line in block.code.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split, lexer.commenters = True, "#"
@@ -112,7 +112,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 def program(command: list[str]) -> tuple[str, list[str]]:
-    """What is run, `iser-…`, `-m module` or a path of a script, and its arguments; or the first word."""
+    """The program of a command (`iser-…`, `-m module`, the path of a script, or the first word) and its arguments."""
     name = Path(command[0]).name
     if name == "accelerate":
         first = next(i for i, word in enumerate(command) if word == "-m" or word.endswith(".py"))
@@ -126,7 +126,7 @@ def program(command: list[str]) -> tuple[str, list[str]]:
 
 @functools.cache
 def generator() -> ModuleType:
-    """The script that makes the reference of the commands."""
+    """The script that generates the command reference."""
     path = REPOSITORY / "docs" / "reference" / "generate.py"
     spec = importlib.util.spec_from_file_location("documentation_generate", path)
     assert spec is not None and spec.loader is not None
@@ -137,7 +137,7 @@ def generator() -> ModuleType:
 
 @functools.cache
 def parser_of(name: str) -> argparse.ArgumentParser | None:
-    """The parser of a program, if it is one of those that the reference describes."""
+    """The parser of a program, if the command reference describes it."""
     parser: argparse.ArgumentParser | None = None
     command = f"python {name}" if name.startswith("-m ") else name
     if command in generator().COMMANDS:
@@ -147,7 +147,7 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
 
 @functools.cache
 def option_strings(path: Path) -> set[str]:
-    """The options that occur in the source of a program."""
+    """The options in the source code of a program."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     return {value for value in constants if isinstance(value, str) and value.startswith("--")}
@@ -163,7 +163,7 @@ def extras() -> set[str]:
 
 
 def check(command: list[str]) -> None:
-    """Fail where a program or an option of it does not exist."""
+    """Fail if the program or one of its options does not exist."""
     name, arguments = program(command)
     if name in ("train.py", "iser-train", "-m training_iser.train"):
         if "--help" not in arguments:
@@ -174,8 +174,10 @@ def check(command: list[str]) -> None:
     elif name.startswith("-m ") or name.endswith(".py"):
         module = name.removeprefix("-m ")
         path = REPOSITORY / (module if name.endswith(".py") else module.replace(".", "/") + ".py")
-        if not path.is_file() and importlib.util.find_spec(module.partition(".")[0]) is not None:
-            return  # a module of another package
+        package = module.partition(".")[0]
+        if not (path.is_file() or (REPOSITORY / package).is_dir()) and importlib.util.find_spec(package) is not None:
+            return  # a module of an installed package
+        assert path.is_file(), f"there is no {path}"
         options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
         assert options <= option_strings(path), f"{path} has no {sorted(options - option_strings(path))}"
     elif name == "pip":
@@ -189,7 +191,7 @@ def check(command: list[str]) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Run a command that takes seconds; pass over all others."""
+    """Run a command that takes seconds; ignore all others."""
     name, arguments = program(command)
     if name == "iser-extract":
         assert modeling_iser.command_line.main([*arguments, "--quiet"]) == 0
@@ -203,7 +205,7 @@ def run(command: list[str]) -> None:
 
 
 def assert_alike(printed: str, documented: str) -> None:
-    """Compare what is printed, numbers with a fraction to the second decimal."""
+    """Compare printed and documented output; decimal fractions to the second decimal."""
     assert _NUMBER.sub("#", printed).split() == _NUMBER.sub("#", documented).split(), printed
     numbers = [[float(number) for number in _NUMBER.findall(text)] for text in (printed, documented)]
     assert numbers[0] == pytest.approx(numbers[1], abs=0.011), printed
@@ -211,11 +213,11 @@ def assert_alike(printed: str, documented: str) -> None:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory that has what the pages take for granted: the folders of the repository that are only read."""
+    """A working directory with links to the folders of the repository that pages read from."""
     for name in ("recipes", "modeling_iser", "datasets_scripts", "evaluate_iser", "benchmarks"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     monkeypatch.chdir(tmp_path)
-    # Every page and every command loads the model anew; here it is loaded once for each way to run it.
+    # Loading the model for every page and command would be slow.
     monkeypatch.setattr(transformers, "pipeline", load)
     return tmp_path
 
@@ -225,7 +227,7 @@ _loaded: dict[str, Any] = {}
 
 
 def load(*arguments: Any, **keywords: Any) -> Any:
-    """The pipeline for some arguments, loaded once."""
+    """`transformers.pipeline`, cached by its arguments."""
     key = repr((arguments, sorted(keywords.items(), key=str)))
     if key not in _loaded:
         _loaded[key] = _load(*arguments, **keywords)
@@ -238,7 +240,7 @@ def load(*arguments: Any, **keywords: Any) -> Any:
     [page for page in PAGES if page.name not in RUN_BY_OTHER_TESTS and any(b.reason is None for b in blocks(page))],
     ids=lambda page: page.name,
 )
-def test_what_a_page_shows_runs(page: Path, workplace: Path) -> None:
+def test_code_of_a_page_runs(page: Path, workplace: Path) -> None:
     names: dict[str, Any] = {"__name__": "documentation"}
     for block in blocks(page):
         printed = io.StringIO()
@@ -246,7 +248,7 @@ def test_what_a_page_shows_runs(page: Path, workplace: Path) -> None:
             continue
         with contextlib.redirect_stdout(printed):
             if block.language == "python":
-                # Line numbers of a traceback are those of the page.
+                # Tracebacks give the line numbers of the page.
                 exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
             else:
                 for command in commands(block):
@@ -256,12 +258,12 @@ def test_what_a_page_shows_runs(page: Path, workplace: Path) -> None:
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)
-def test_what_is_not_run_says_why(block: Block) -> None:
+def test_skipped_blocks_give_a_reason(block: Block) -> None:
     assert block.reason and len(block.reason) > 10, f"{block}: <!-- not run: why? -->"
     pytest.skip(f"{block}: {block.reason}")
 
 
-def test_markers_stand_above_blocks() -> None:
+def test_markers_are_above_blocks() -> None:
     for page in PAGES:
         lines = page.read_text(encoding="utf-8").splitlines()
         markers = [index for index, line in enumerate(lines) if re.match(r"<!--\s*not run", line)]
@@ -291,7 +293,7 @@ def test_python_blocks_are_python() -> None:
 @pytest.mark.parametrize(
     "page", [*PAGES, REPOSITORY / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(REPOSITORY))
 )
-def test_links_lead_to_files(page: Path) -> None:
+def test_links_are_valid(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in _LINK.findall(re.sub(r"`[^`]*`", "", text)):
         if re.match(r"[a-z]+:", target):
@@ -305,7 +307,7 @@ def test_links_lead_to_files(page: Path) -> None:
             assert anchor in slugs, f"{page}: {target}"
 
 
-def test_the_readmes_say_the_same_and_are_short() -> None:
+def test_readmes_agree_and_are_short() -> None:
     english, chinese = (page.read_text(encoding="utf-8") for page in READMES)
     assert len(english.splitlines()) <= 120
     assert "not for clinical" in english.lower() and "不得用于临床" in chinese
@@ -339,7 +341,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert settings["theme"]["font"] is False
 
 
-def test_the_reference_of_the_commands_is_whole() -> None:
+def test_command_reference_is_complete() -> None:
     page = (REPOSITORY / "docs" / "reference" / "command_line.md").read_text(encoding="utf-8")
     commands_of_page = re.findall(r"^<!-- options: (.+) -->$", page, flags=re.MULTILINE)
     assert set(commands_of_page) == set(generator().COMMANDS)
@@ -350,7 +352,7 @@ def test_the_reference_of_the_commands_is_whole() -> None:
         parser = generator().parser_of(command)
         for one in generator().subparsers(parser).values() or (parser,):
             known = [name for action in one._actions for name in action.option_strings if name.startswith("--")]
-            # Names that differ in hyphens only are listed once.
+            # Names that differ only in hyphens are listed once.
             listed = {name.replace("-", "_") for name in re.findall(r"`(--[\w-]+)`", table)}
             wanted = {name.replace("-", "_") for name in known if not name.startswith(("--no_", "--no-"))}
             assert wanted - {"__help"} <= listed, command
@@ -368,14 +370,19 @@ def test_links_out_of_the_documentation() -> None:
     assert link(inside, "reference/api.md", None) == "[settings](../training.md)"
 
 
-def test_python_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What decides what runs is itself held to a small page."""
+def test_commands_of_a_block_are_parsed_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Block(
         REPOSITORY / "README.md", 1, "bash", "A=1 echo x | iser-extract - \\\n  --drug y  # why\npython -m a.b --c > d"
     )
     assert list(commands(page)) == [["echo", "x"], ["iser-extract", "-", "--drug", "y"], ["python", "-m", "a.b", "--c"]]
     assert program(["accelerate", "launch", "--num_processes", "2", "train.py", "x.yaml"]) == ("train.py", ["x.yaml"])
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    for wrong in ("iser-extract a.txt --colour red", "iser-dance", "python -m benchmarks.rules --colour", "make tea"):
+    for wrong in (
+        "iser-extract a.txt --colour red",
+        "iser-dance",
+        "python -m benchmarks.bundled_model.rules --colour",
+        "python -m benchmarks.dance",
+        "make tea",
+    ):
         with pytest.raises((SystemExit, AssertionError)):
             check(wrong.split())

@@ -1,7 +1,7 @@
 """
-Every equation of the paper and every variant against the literal reference, on random weights.
+Every equation of the paper and every variant, compared with the literal reference on random weights.
 
-In float64: the order in which a processor sums float32 numbers makes differences that look like small errors.
+Computed in float64, because in float32 the order of summation causes differences that look like errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MakeModel = Callable[..., IserForJointExtraction]
 
 
 def references(model: IserForJointExtraction, sentences: list[list[str]]) -> list[Reference]:
-    """A reference for each sentence; each goes through the encoder alone, without padding."""
+    """A reference for each sentence, which the encoder reads alone, without padding."""
     result = []
     for words in tokenize_words(model.tokenizer, sentences):
         batch = encode_sentences([words], model.tokenizer)
@@ -58,7 +58,7 @@ def test_scores_equal_the_reference(make_model: MakeModel, variant: str) -> None
 
         chosen = [i for i, logits in enumerate(entity_logits) if logits.argmax() != 0]
         pairs = [(i, j) for i in chosen for j in chosen if i != j and spans[i][0] == spans[j][0]]
-        assert pairs, "the test needs a model that finds entities"
+        assert pairs, "the model must find entities"
         assert list(zip(output.pair_head.tolist(), output.pair_tail.tolist(), strict=True)) == pairs
         some = range(0, len(pairs), max(1, len(pairs) // 150))
         relation_logits = torch.stack(
@@ -116,7 +116,7 @@ def test_loss_and_gradients_equal_the_reference(make_model: MakeModel, variant: 
         index = spans[head][0]
         relation_terms.append(expected[index].loss([(0, 1, 0)], [(spans[head][1:], spans[tail][1:], labels)])[1])
     entity_loss, relation_loss = torch.stack(entity_terms).mean(), torch.stack(relation_terms).mean()
-    # The loss itself is computed in float32.
+    # The model computes the loss in float32.
     torch.testing.assert_close(output.entity_loss, entity_loss, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(output.relation_loss, relation_loss, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(output.loss, entity_loss + relation_loss, rtol=1e-6, atol=1e-6)
@@ -144,7 +144,7 @@ def test_scores_do_not_depend_on_neighbours_or_padding(make_model: MakeModel) ->
 
 
 @pytest.mark.parametrize("variant", ["iser", "iser_gru"])
-def test_span_contexts_under_autocast_are_those_of_single_precision(make_model: MakeModel, variant: str) -> None:
+def test_span_contexts_under_autocast_are_in_single_precision(make_model: MakeModel, variant: str) -> None:
     model = make_model(variant).eval()
     words = torch.randn(2, 7, model.config.hidden_size).bfloat16()
     num_words = torch.tensor([7, 4])

@@ -1,4 +1,4 @@
-"""The metric against a brute-force reference, hand-computed cases, several processes and a bare machine."""
+"""The metric: a brute-force reference, cases computed by hand, several processes, a process without the package."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFERENCE = document([ANNA, LUND, TIMBER], (0, 1, "Live_In"), (0, 2, "Work_For")
 
 
 def items(content: Document, task: str, symmetric: list[str]) -> list[dict[str, Any]]:
-    """Every different item of a document, spelled out."""
+    """The distinct items of a document."""
     found: list[dict[str, Any]] = []
     if task == "entity":
         candidates = [dict(entity) for entity in content["entities"]]
@@ -102,7 +102,7 @@ def brute_force(predictions: list[Document], references: list[Document], symmetr
 
 
 def flat(scores: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """All numbers, under their joined names."""
+    """All numbers, by their nested names."""
     numbers: dict[str, float] = {}
     for name, value in scores.items():
         if isinstance(value, dict):
@@ -114,7 +114,7 @@ def flat(scores: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
-    """Few positions and types, so that repeated, nested and matching items are common."""
+    """Documents with few positions and types, so that repeated, nested and matching items are common."""
     entities = draw(
         st.lists(
             st.builds(
@@ -144,7 +144,7 @@ def test_agrees_with_brute_force(metric: Any, pairs: list[tuple[Document, Docume
     assert flat(scores) == pytest.approx(flat(brute_force(predictions, references, symmetric)), abs=1e-12)
 
 
-# ------------------------------------------------------------------------------- hand-computed cases
+# --------------------------------------------------------------------------- cases computed by hand
 
 
 def f1(metric: Any, prediction: Document, reference: Document, average: str = "micro", **options: Any) -> list[float]:
@@ -179,18 +179,18 @@ def test_micro_and_macro_by_hand(metric: Any) -> None:
     assert scores["entity_micro_f1"] == pytest.approx(3 / 4)
     assert scores["entity_macro_precision"] == scores["entity_macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
     assert scores["relation_micro_precision"] == scores["relation_micro_recall"] == 1 / 2
-    # Live_In: precision 1, recall 1/2, F1 2/3. Born_In: nothing. The macro F1 is the mean of the F1s.
+    # Live_In: precision 1, recall 1/2, F1 2/3. Born_In: all 0. The macro F1 is the mean of the F1s.
     assert scores["relation_macro_precision"] == pytest.approx(1 / 2)
     assert scores["relation_macro_recall"] == pytest.approx(1 / 4)
     assert scores["relation_macro_f1"] == pytest.approx(1 / 3)
 
 
-def test_a_wrong_entity_type_spoils_the_strict_relation_alone(metric: Any) -> None:
+def test_wrong_entity_type_affects_only_the_strict_relation(metric: Any) -> None:
     prediction = document([ANNA, (4, 5, "Org"), TIMBER], (0, 1, "Live_In"), (0, 2, "Work_For"))
     assert f1(metric, prediction, REFERENCE) == [pytest.approx(2 / 3), 1 / 2, 1.0]
 
 
-def test_a_wrong_boundary_spoils_both_relation_scores(metric: Any) -> None:
+def test_wrong_boundary_affects_both_relation_scores(metric: Any) -> None:
     prediction = document([ANNA, (4, 6, "Loc"), TIMBER], (0, 1, "Live_In"), (0, 2, "Work_For"))
     assert f1(metric, prediction, REFERENCE) == [pytest.approx(2 / 3), 1 / 2, 1 / 2]
 
@@ -211,7 +211,7 @@ def test_duplicates_count_once_on_either_side(metric: Any) -> None:
         assert f1(metric, prediction, reference) == [1.0, 1.0, 1.0]
 
 
-def test_a_repeated_entity_may_be_pointed_at_in_either_copy(metric: Any) -> None:
+def test_relations_may_refer_to_either_copy_of_an_entity(metric: Any) -> None:
     first = document([ANNA, LUND, ANNA], (0, 1, "Live_In"))
     second = document([ANNA, LUND, ANNA], (2, 1, "Live_In"))
     assert f1(metric, first, second) == [1.0, 1.0, 1.0]
@@ -249,7 +249,7 @@ def test_empty_documents(metric: Any) -> None:
     assert (only_expected["entity_micro_precision"], only_expected["entity_micro_recall"]) == (1.0, 0.5)
 
 
-def test_types_absent_from_one_side_enter_the_macro_average(metric: Any) -> None:
+def test_types_absent_from_one_side_count_in_the_macro_average(metric: Any) -> None:
     prediction = document([ANNA, (4, 5, "Other")], (0, 1, "Born_In"))
     reference = document([ANNA, LUND], (0, 1, "Live_In"))
     scores = metric.compute(predictions=[prediction], references=[reference])
@@ -272,7 +272,7 @@ def test_symmetric_relations(metric: Any) -> None:
     assert f1(metric, backward, forward, symmetric_relations=["Other"]) == [1.0, 0.0, 0.0]
     for prediction, reference in ((backward, forward), (forward, backward), (both, forward), (backward, both)):
         assert f1(metric, prediction, reference, symmetric_relations=["Married"]) == [1.0, 1.0, 1.0]
-    # The types move with the spans.
+    # Sorting the entities of a relation must keep their types.
     mixed = [(0, 1, "Peop"), (3, 4, "Loc")]
     prediction, reference = document(mixed, (1, 0, "Near")), document(mixed, (0, 1, "Near"))
     assert f1(metric, prediction, reference, symmetric_relations=["Near"]) == [1.0, 1.0, 1.0]
@@ -284,7 +284,7 @@ def test_symmetric_relations_of_entities_with_one_start_keep_their_order(metric:
     assert f1(metric, prediction, reference, symmetric_relations=["Near"]) == [1.0, 0.0, 0.0]
 
 
-# -------------------------------------------------------------------------- ways to hand documents over
+# ----------------------------------------------------------------------------- ways to pass documents
 
 PREDICTIONS = [
     document([ANNA, LUND], (0, 1, "Live_In")),
@@ -296,7 +296,7 @@ PREDICTIONS = [
 REFERENCES = [REFERENCE, REFERENCE, document([LUND, ANNA], (1, 0, "Live_In")), EMPTY, REFERENCE]
 
 
-def test_batches_and_single_documents_give_the_same_as_all_at_once(tmp_path: Path) -> None:
+def test_batches_and_single_documents_give_the_same_scores(tmp_path: Path) -> None:
     metric = evaluate.load(str(METRIC), cache_dir=str(tmp_path))
     scores = metric.compute(predictions=PREDICTIONS, references=REFERENCES)
     for first, last in ((0, 2), (2, 2), (2, 5)):
@@ -310,7 +310,7 @@ def test_batches_and_single_documents_give_the_same_as_all_at_once(tmp_path: Pat
     assert 0 < scores["relation_micro_f1"] < 1
 
 
-def test_whole_documents_and_datasets_are_taken(metric: Any) -> None:
+def test_whole_documents_and_datasets_are_accepted(metric: Any) -> None:
     scores = metric.compute(predictions=PREDICTIONS, references=REFERENCES)
     predictions = [{**content, "id": str(number)} for number, content in enumerate(PREDICTIONS)]
     references = [
@@ -350,9 +350,10 @@ print(json.dumps(scores))
 
 def in_processes(shares: list[list[tuple[list[Document], list[Document]]]], directory: Path) -> list[Any]:
     """
-    What `compute` gives in fresh processes, in another directory, with caches of their own and without a network.
+    The results of `compute` in new processes, in another directory, with their own caches and without network.
 
-    `shares` holds, for each process, the predictions and references of one evaluation after the other.
+    Args:
+        shares: for each process, the predictions and references of successive evaluations.
     """
     offline = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(directory / "home")}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | offline
@@ -374,7 +375,7 @@ def in_processes(shares: list[list[tuple[list[Document], list[Document]]]], dire
     return [json.loads(out) for out, _ in outputs]
 
 
-def test_a_fresh_process_elsewhere_and_offline(metric: Any, tmp_path: Path) -> None:
+def test_new_process_in_another_directory_and_offline(metric: Any, tmp_path: Path) -> None:
     scores = metric.compute(predictions=PREDICTIONS, references=REFERENCES)
     assert in_processes([[(PREDICTIONS, REFERENCES)]], tmp_path) == [[scores]]
 
@@ -399,15 +400,15 @@ def test_two_processes_give_the_same_as_one(metric: Any, tmp_path: Path) -> None
         (document([(-1, 2, "Loc")]), "0 <= start < end"),
         ({"entities": []}, "no 'relations'"),
         ({"entities": [{"start": 0, "end": 1}], "relations": []}, "no 'type'"),
-        ({"entities": [{"start": 0.0, "end": 1, "type": "Loc"}], "relations": []}, "'start' has to be a whole number"),
-        ({"entities": [{"start": 0, "end": 1, "type": None}], "relations": []}, "'type' has to be a string"),
-        ({"entities": None, "relations": []}, "'entities' has to be a list"),
-        ({"entities": "none", "relations": []}, "'entities' has to be a list"),
+        ({"entities": [{"start": 0.0, "end": 1, "type": "Loc"}], "relations": []}, "'start' must be an integer"),
+        ({"entities": [{"start": 0, "end": 1, "type": None}], "relations": []}, "'type' must be a string"),
+        ({"entities": None, "relations": []}, "'entities' must be a list"),
+        ({"entities": "none", "relations": []}, "'entities' must be a list"),
         ({"entities": [(0, 1, "Loc")], "relations": []}, "not a dictionary"),
         ("entities", "not a dictionary"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_and_the_document_named(metric: Any, wrong: Any, reason: str) -> None:
+def test_errors_name_the_document(metric: Any, wrong: Any, reason: str) -> None:
     metric.add_batch(predictions=[REFERENCE, EMPTY], references=[REFERENCE, EMPTY])
     good, bad = [REFERENCE, REFERENCE], [REFERENCE, wrong]
     with pytest.raises(ValueError, match=rf"prediction of document 3 .*{reason}"):
@@ -416,25 +417,25 @@ def test_what_cannot_be_scored_is_refused_and_the_document_named(metric: Any, wr
         metric.add_batch(predictions=good, references=bad)
     with pytest.raises(ValueError, match=rf"reference of document 2 .*{reason}"):
         metric.add(prediction=REFERENCE, reference=wrong)
-    # What was added before is still there, and nothing else.
+    # Only the documents added before are kept.
     assert metric.compute()["per_type"]["entity"]["Loc"]["support"] == 1
 
 
-def test_the_id_of_a_refused_document_is_quoted(metric: Any) -> None:
+def test_errors_quote_the_id_of_the_document(metric: Any) -> None:
     with pytest.raises(ValueError, match=r"document 0 .*'leaflet-7'"):
         metric.compute(predictions=[{"id": "leaflet-7", **document([(1, 1, "Loc")])}], references=[EMPTY])
 
 
-def test_unequal_numbers_of_documents_are_refused(metric: Any) -> None:
-    with pytest.raises(ValueError, match="1 predictions and 3 references: from document 1 on there is no prediction"):
+def test_unequal_numbers_of_documents_are_an_error(metric: Any) -> None:
+    with pytest.raises(ValueError, match="1 predictions and 3 references: document 1 has no prediction"):
         metric.compute(predictions=[EMPTY], references=[EMPTY] * 3)
-    with pytest.raises(ValueError, match="from document 0 on there is no reference"):
+    with pytest.raises(ValueError, match="document 0 has no reference"):
         metric.compute(predictions=[EMPTY], references=[])
-    with pytest.raises(ValueError, match="Both are needed"):
+    with pytest.raises(ValueError, match="Both predictions and references are required"):
         metric.compute(predictions=[EMPTY])
 
 
-def test_symmetric_relations_as_one_string_are_refused(tmp_path: Path) -> None:
+def test_symmetric_relations_as_one_string_are_an_error(tmp_path: Path) -> None:
     metric = evaluate.load(str(METRIC), cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match=r"write \['Married'\]"):
         metric.compute(predictions=[REFERENCE], references=[REFERENCE], symmetric_relations="Married")
@@ -444,14 +445,14 @@ def test_symmetric_relations_as_one_string_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------- card and Space
 
 
-def test_the_examples_of_the_card_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_in_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     result = doctest.testfile(str(METRIC / "README.md"), module_relative=False, encoding="utf-8")
     assert result.attempted > 15
     assert result.failed == 0
 
 
-def test_the_space_scores_what_is_typed(metric: Any) -> None:
+def test_space_scores_its_input(metric: Any) -> None:
     specification = importlib.util.spec_from_file_location("space", METRIC / "app.py")
     assert specification is not None and specification.loader is not None
     app = importlib.util.module_from_spec(specification)

@@ -1,4 +1,4 @@
-"""`extract`: from texts and words to documents, independent of batches, over long texts, on odd input."""
+"""`extract`: documents from texts and words, in any batches, from long texts and unusual input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeModel = Callable[..., IserForJointExtraction]
 
 
 def expected_documents(model: IserForJointExtraction, sentences: list[list[str]], threshold: float) -> list[Any]:
-    """Entities and relations read off the logits one by one."""
+    """Entities and relations of each sentence, read from the logits one by one."""
     output = model(**encode_sentences(tokenize_words(model.tokenizer, sentences), model.tokenizer))
     spans = list(zip(output.span_sentence.tolist(), output.span_start.tolist(), output.span_end.tolist(), strict=True))
     result: list[Any] = [({}, {}) for _ in sentences]
@@ -46,7 +46,7 @@ def overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def reference_without_overlaps(entities: Any, relations: Any) -> tuple[Any, Any]:
-    """`drop_overlaps` on `{span: (type, score)}` and `{(head, tail, type): score}`, the obvious way."""
+    """`drop_overlaps` by brute force, on `{span: (type, score)}` and `{(head, tail, type): score}`."""
     kept: dict[Any, Any] = {}
     for span in sorted(entities, key=lambda span: -entities[span][1]):
         if not any(overlap(span, other) for other in kept):
@@ -56,7 +56,7 @@ def reference_without_overlaps(entities: Any, relations: Any) -> tuple[Any, Any]
 
 @pytest.mark.parametrize("threshold", [0.4, 0.7])
 @pytest.mark.parametrize("overlapping", [True, False])
-def test_documents_hold_what_the_scores_say(make_model: MakeModel, threshold: float, overlapping: bool) -> None:
+def test_documents_match_the_scores(make_model: MakeModel, threshold: float, overlapping: bool) -> None:
     model = make_model(overlapping_entities=overlapping)
     sentences = [text.split() for text in SENTENCES]
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_results_do_not_depend_on_batches_or_order(make_model: MakeModel) -> Non
             assert mine["score"] == pytest.approx(other["score"], abs=1e-5)
 
 
-def test_inputs_without_a_word(make_model: MakeModel) -> None:
+def test_inputs_without_words(make_model: MakeModel) -> None:
     model = make_model()
     for empty in ("", " ", "\u3000\n"):
         (document,) = model.extract(empty)
@@ -122,7 +122,7 @@ def test_wrong_inputs(make_model: MakeModel, wrong: Any) -> None:
         make_model().extract(wrong)
 
 
-def test_extract_leaves_the_model_as_it_was(make_model: MakeModel) -> None:
+def test_extract_leaves_the_model_unchanged(make_model: MakeModel) -> None:
     model = make_model().train()
     first = model.extract(SENTENCES)
     assert model.training
@@ -140,14 +140,14 @@ def test_long_sentences_are_read_in_windows_without_loss_or_duplicates(make_mode
     spans = [(entity["start"], entity["end"]) for entity in document["entities"]]
     assert len(set(spans)) == len(spans)
     assert spans == sorted(spans)
-    assert {start // 50 for start, _ in spans} == set(range(8)), "every part of the sentence is read"
+    assert {start // 50 for start, _ in spans} == set(range(8)), "every part of the sentence must be read"
     relations = [(r["head"], r["tail"], r["type"]) for r in document["relations"]]
     assert len(set(relations)) == len(relations) > 0
 
 
 @st.composite
 def scored_documents(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
-    """Entities and relations with scores that are all different."""
+    """Entities and relations with distinct scores."""
     spans = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), unique=True, max_size=8))
     pairs = [(i, j) for i in range(len(spans)) for j in range(len(spans)) if i != j]
     triples = [(pair, kind) for pair in pairs for kind in "RS"]
@@ -160,7 +160,7 @@ def scored_documents(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
 
 
 @given(scored_documents())
-def test_overlaps_are_dropped_as_the_obvious_way_does(found: dict[str, list[dict[str, Any]]]) -> None:
+def test_drop_overlaps_equals_brute_force(found: dict[str, list[dict[str, Any]]]) -> None:
     def keyed(document: dict[str, list[dict[str, Any]]]) -> tuple[Any, Any]:
         spans = [(e["start"], e["end"]) for e in document["entities"]]
         entities = {span: (e["type"], e["score"]) for span, e in zip(spans, document["entities"], strict=True)}
@@ -179,7 +179,7 @@ def test_windows_are_merged_by_territory() -> None:
     def relation(head: int, tail: int, score: float) -> dict[str, Any]:
         return {"head": head, "tail": tail, "type": "R", "score": score}
 
-    # Windows (0, 10) and (6, 16), border at word 8. The first window sees (9, 10) cut off; the second (8, 11).
+    # Windows (0, 10) and (6, 16), divided at word 8. The first finds (9, 10), cut off; the second the whole (8, 11).
     first = {
         "entities": [entity(1, 2, 0.9), entity(7, 8, 0.8), entity(9, 10, 0.3)],
         "relations": [relation(0, 1, 0.5), relation(1, 2, 0.6), relation(1, 0, 0.7)],
@@ -224,7 +224,7 @@ def test_pipeline_offsets_and_parameters(make_model: MakeModel) -> None:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=60), max_size=4))
-def test_any_text_gives_true_offsets(make_model: MakeModel, texts: list[str]) -> None:
+def test_offsets_are_correct_for_any_text(make_model: MakeModel, texts: list[str]) -> None:
     model = make_model("spert")
     extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)
     for text, answer in zip(texts, extractor(texts, batch_size=3), strict=True):
@@ -233,8 +233,7 @@ def test_any_text_gives_true_offsets(make_model: MakeModel, texts: list[str]) ->
             assert text[entity["start"] : entity["end"]] == entity["text"]
 
 
-def test_relations_between_entities_found_in_training_data(make_model: MakeModel) -> None:
-    """The whole way: a model that learned six documents by heart extracts them again."""
+def test_overfitted_model_reproduces_its_documents(make_model: MakeModel) -> None:
     from modeling_iser import IserCollator, prepare_sentences
 
     torch.manual_seed(0)

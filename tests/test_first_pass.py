@@ -1,4 +1,4 @@
-"""The first pass: a cheap score of every candidate span, which chooses the spans whose context is looked at."""
+"""The first pass: a cheap score for every candidate span, which selects the spans to compute contexts for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def scores(model: IserForJointExtraction, exact: bool) -> tuple[dict, dict]:
 
 
 def half_passing(model: IserForJointExtraction) -> IserForJointExtraction:
-    """The model with a first pass that lets half of the candidate spans of the documents pass."""
+    """The model with its first pass shifted so that half of the candidate spans pass."""
     batch = batch_of(model, [document["tokens"] for document in DOCUMENTS])
     with torch.no_grad():
         logits = model.first_pass(model.iser(**batch).fused_states, batch["num_words"])
@@ -79,7 +79,7 @@ def test_logits_equal_those_of_one_span_at_a_time(num_words: list[int], width: i
     encoder = {"model_type": "bert", "hidden_size": 6, "num_attention_heads": 2}
     config = IserConfig(encoder, max_span_width=width, first_pass_size=5, context_attention_heads=2)
     first_pass = FirstPass(config).double()
-    states = torch.randn(len(num_words), max(num_words), 6, dtype=torch.double)  # padding is arbitrary
+    states = torch.randn(len(num_words), max(num_words), 6, dtype=torch.double)  # padding must not matter
     found = first_pass(states, torch.tensor(num_words))
     expected = literal_logits(first_pass, states, num_words)
     assert found.shape == (len(num_words), max(num_words), width)
@@ -93,9 +93,9 @@ def test_logits_equal_those_of_one_span_at_a_time(num_words: list[int], width: i
 
 
 @pytest.mark.parametrize("variant", ["iser", "iser_gru", "no_fusion"])
-def test_the_spans_that_pass_have_their_exact_scores(make_model: MakeModel, variant: str) -> None:
+def test_passing_spans_have_their_exact_scores(make_model: MakeModel, variant: str) -> None:
     model = half_passing(make_model(variant, first_pass_threshold=0.5).double())
-    with torch.no_grad():  # every span an entity, so that there are pairs
+    with torch.no_grad():  # Every span becomes an entity, so that there are pairs.
         model.entity_classifier.bias[0] = -50.0
     some_spans, some_pairs = scores(model, exact=False)
     all_spans, all_pairs = scores(model, exact=True)
@@ -106,7 +106,7 @@ def test_the_spans_that_pass_have_their_exact_scores(make_model: MakeModel, vari
             torch.testing.assert_close(logits, every[key], rtol=1e-9, atol=1e-9)
 
 
-def test_extraction_keeps_what_passes(make_model: MakeModel) -> None:
+def test_extraction_finds_only_passing_spans(make_model: MakeModel) -> None:
     model = half_passing(make_model(first_pass_threshold=0.5, overlapping_entities=True))
     sentences = [document["tokens"] for document in DOCUMENTS]
     passed = set(scores(model, exact=False)[0])
@@ -119,7 +119,7 @@ def test_extraction_keeps_what_passes(make_model: MakeModel) -> None:
         ]
 
 
-def test_nothing_and_everything_may_pass(make_model: MakeModel) -> None:
+def test_no_span_or_every_span_passes(make_model: MakeModel) -> None:
     model = make_model(first_pass_threshold=0.5)
     sentences = [document["tokens"] for document in DOCUMENTS]
     with torch.no_grad():
@@ -134,14 +134,14 @@ def test_nothing_and_everything_may_pass(make_model: MakeModel) -> None:
 @pytest.mark.parametrize(
     ("score", "passes", "passes_in_training"), [(0.6, True, True), (0.1, False, True), (0.02, False, False)]
 )
-def test_training_lets_a_twentieth_of_the_threshold_pass(score: float, passes: bool, passes_in_training: bool) -> None:
+def test_threshold_in_training_is_a_twentieth(score: float, passes: bool, passes_in_training: bool) -> None:
     logits = torch.logit(torch.full((2, 3, 4), score))
     assert bool((passing(logits, 0.5) == passes).all())
     assert bool((passing(logits, 0.5, training=True) == passes_in_training).all())
 
 
 @pytest.mark.parametrize(("training", "most"), [(False, 256), (True, 32)])
-def test_of_a_sentence_where_all_would_pass_the_best_do(make_model: MakeModel, training: bool, most: int) -> None:
+def test_number_of_passing_spans_is_limited(make_model: MakeModel, training: bool, most: int) -> None:
     torch.manual_seed(0)
     first_pass = make_model(first_pass_threshold=0.5, max_span_width=20).first_pass
     logits = first_pass(torch.randn(2, 50, 16), torch.tensor([50, 3])) + 50.0
@@ -161,7 +161,7 @@ def gold_spans() -> set[Key]:
     return {(i, e["start"], e["end"]) for i, d in enumerate(DOCUMENTS) for e in d["entities"]}
 
 
-def test_the_first_pass_learns_of_every_candidate(make_model: MakeModel) -> None:
+def test_first_pass_is_trained_on_every_candidate(make_model: MakeModel) -> None:
     model = make_model(first_pass_threshold=0.5, dropout=0.0)
     batch = training_batch(model, negative_spans=2)
     output = model(**batch)
@@ -175,7 +175,7 @@ def test_the_first_pass_learns_of_every_candidate(make_model: MakeModel) -> None
     assert model(**batch, exact=True).first_pass_loss is None
 
 
-def test_the_first_pass_learns_by_itself(make_model: MakeModel) -> None:
+def test_first_pass_loss_trains_only_the_first_pass(make_model: MakeModel) -> None:
     model = make_model(first_pass_threshold=0.5)
     model(**training_batch(model)).first_pass_loss.backward()
     moved = {
@@ -184,12 +184,12 @@ def test_the_first_pass_learns_by_itself(make_model: MakeModel) -> None:
     assert moved == {name for name, _ in model.named_parameters() if name.startswith("first_pass.")}
 
 
-def test_a_free_context_needs_no_first_pass(make_model: MakeModel) -> None:
+def test_no_first_pass_without_context_cost_or_threshold(make_model: MakeModel) -> None:
     assert make_model("spert", first_pass_threshold=0.5).first_pass is None
     assert make_model("iser", first_pass_threshold=0.0).first_pass is None
 
 
-def test_a_checkpoint_of_the_earlier_first_pass_loads_and_looks_at_every_span(
+def test_checkpoint_of_the_earlier_first_pass_scores_every_span(
     make_model: MakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model(first_pass_threshold=0.0)
@@ -204,7 +204,7 @@ def test_a_checkpoint_of_the_earlier_first_pass_loads_and_looks_at_every_span(
     assert loaded.extract(sentences) == model.extract(sentences)
 
 
-def test_training_keeps_every_entity_and_pair_and_whatever_passes(make_model: MakeModel) -> None:
+def test_training_scores_gold_spans_pairs_and_passing_spans(make_model: MakeModel) -> None:
     model = half_passing(make_model(first_pass_threshold=0.5, dropout=0.0))
     batch = training_batch(model, negative_spans=3)
     inputs = {name: batch[name] for name in batch if not name.startswith(("span_", "pair_", "entity_", "relation_"))}
@@ -215,7 +215,7 @@ def test_training_keeps_every_entity_and_pair_and_whatever_passes(make_model: Ma
 
     scored = keys_of(output)
     assert scored == sorted(gold_spans() | passed)
-    assert passed - set(keys_of(batch)), "the test needs spans that pass and were not drawn"
+    assert passed - set(keys_of(batch)), "some spans must pass that were not drawn"
     classes = {(i, e["start"], e["end"]): e["type"] for i, d in enumerate(DOCUMENTS) for e in d["entities"]}
     labels = [model.config.entity_types.index(classes[key]) + 1 if key in classes else 0 for key in scored]
     terms = torch.nn.functional.cross_entropy(
@@ -228,7 +228,7 @@ def test_training_keeps_every_entity_and_pair_and_whatever_passes(make_model: Ma
     torch.testing.assert_close(output.relation_loss, exact.relation_loss)
 
 
-def test_of_given_spans_those_that_pass_are_scored(make_model: MakeModel) -> None:
+def test_only_passing_given_spans_are_scored(make_model: MakeModel) -> None:
     model = half_passing(make_model(first_pass_threshold=0.5))
     batch = batch_of(model, [document["tokens"] for document in DOCUMENTS])
     passed = keys_of(model(**batch))

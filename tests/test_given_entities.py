@@ -1,4 +1,4 @@
-"""Relations among entities that the caller knows."""
+"""Relations between given entities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def triples(document: dict[str, Any]) -> dict[tuple[Any, ...], float]:
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 @pytest.mark.parametrize("prompt", ["", "Lund @ "])
 @pytest.mark.parametrize("variant", ["iser", "spert"])
-def test_the_entities_that_extraction_finds_have_the_relations_that_it_finds(
+def test_giving_the_extracted_entities_gives_the_extracted_relations(
     make_model: MakeModel, variant: str, prompt: str, batch_size: int
 ) -> None:
     model = make_model(variant)
@@ -54,7 +54,7 @@ def test_any_entities_in_any_order(make_model: MakeModel) -> None:
     model.config.relation_signatures = [["Peop", "Live_In", "Org"]]
     (document,) = model.extract([WORDS[0]], relation_threshold=0.0, entities=[mine])
     known = {(r["head"], r["type"], r["tail"]) for r in document["relations"] if 0 not in (r["head"], r["tail"])}
-    assert known == {(2, "Live_In", 1)}  # a type that the model does not know is not constrained
+    assert known == {(2, "Live_In", 1)}  # Unknown types are not constrained.
     (document,) = model.extract([WORDS[0]], entities=[[]])
     assert (document["entities"], document["relations"]) == ([], [])
 
@@ -72,8 +72,8 @@ def test_windows(make_model: MakeModel) -> None:
         (0, 1), *((e["start"], e["end"]) for e in shifted)
     ]  # fmt: skip
     partners = {relation["tail"] for relation in document["relations"] if relation["head"] == 0}
-    assert partners == set(range(1, len(shifted) + 1))  # the prompt stands before every window
-    # Entities next to each other share a window, and those at the ends of the text do not.
+    assert partners == set(range(1, len(shifted) + 1))  # The prompt precedes every window.
+    # Neighbouring entities share a window; those at the ends of the text do not.
     pairs = {(relation["head"], relation["tail"]) for relation in document["relations"]}
     assert all((index, index + 1) in pairs for index in range(1, len(shifted)))
     assert (1, len(shifted)) not in pairs
@@ -97,7 +97,7 @@ def test_onnx(make_model: MakeModel, tmp_path: Path) -> None:
         ([[]], "1 lists of entities for 2 inputs"),
         ([[], [{"start": 3, "end": 99, "type": "Loc"}]], "Input 1: the entity from word 3 to 99 lies outside"),
         ([[], [{"start": 3, "end": 3, "type": "Loc"}]], "Input 1: the entity from word 3 to 3"),
-        ([[(0, 1, "Loc")], []], "Input 0: an entity is"),
+        ([[(0, 1, "Loc")], []], "Input 0: an entity must be"),
     ],
 )
 def test_wrong_entities(make_model: MakeModel, entities: Any, message: str) -> None:

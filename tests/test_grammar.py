@@ -1,4 +1,4 @@
-"""Sentences by rule, which the bundled model learns from beside the corpus."""
+"""Generated sentences, on which the bundled model is trained in addition to the corpus."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def named(sentence: AnnotatedSentence) -> set[tuple[str, str, str]]:
     return {(sentence.drug(head), relation, sentence.drug(tail)) for head, tail, relation in sentence.relations}
 
 
-def test_sentences_are_as_the_guidelines_want_them(sentences: list[AnnotatedSentence]) -> None:
+def test_sentences_follow_the_guidelines(sentences: list[AnnotatedSentence]) -> None:
     for sentence in sentences:
-        # A semicolon may stand within a sentence of the pipeline.
+        # Unlike the corpus, the pipeline accepts semicolons within a sentence.
         assert [p for p in problems(sentence) if p != "the text is more than one sentence."] == [], sentence.text
         assert not re.search("[⟦⟧{}<>]|均均", sentence.text), sentence.text
         own = core_name(sentence.leaflet)
         for head, tail, relation in sentence.relations:
-            if 0 not in (head, tail):  # Another drug acts on a third, and the leaflet's is not spoken of.
+            if 0 not in (head, tail):  # The leaflet's drug is not mentioned.
                 assert not re.search("本品|本药", sentence.text)
                 assert own not in sentence.text.partition("@")[2]
             assert relation not in ("禁忌", "加成") or tail == 0
@@ -58,11 +58,11 @@ VERBS = {
     "排泄": {"促进": "抑制", "加快": "抑制", "抑制": "促进", "减少": "促进"},
     "代谢": {"促进": "抑制", "诱导": "抑制", "抑制": "促进", "减慢": "促进"},
 }
-"""What a verb makes of its object, written down a second time."""
+"""Object → verb → relation, stated independently of the grammar."""
 
 
-def test_negation_and_direction_are_what_the_words_say(sentences: list[AnnotatedSentence]) -> None:
-    """Whoever stands before the verb acts, 不 makes it irrelevant, and the object decides between level and effect."""
+def test_negation_and_direction(sentences: list[AnnotatedSentence]) -> None:
+    """The drug before the verb acts, 不 negates, and the object distinguishes levels from effects."""
     seen: Counter[str] = Counter()
     verbs = "|".join(sorted({verb for each in VERBS.values() for verb in each}, key=len, reverse=True))
     hedges = "(?:(?:据报道|有时|偶)?可?能?|会|明显)?"
@@ -81,8 +81,8 @@ def test_negation_and_direction_are_what_the_words_say(sentences: list[Annotated
     assert seen.total() >= 10 and len(seen) >= 4
 
 
-def test_words_of_prohibition_say_what_their_negations_leave_of_them(sentences: list[AnnotatedSentence]) -> None:
-    """不可以 and 必须避免 forbid; 可以, 并非不可 and 不必避免 do not."""
+def test_negated_prohibitions(sentences: list[AnnotatedSentence]) -> None:
+    """不可以 and 必须避免 are prohibitions; 可以, 并非不可 and 不必避免 are not."""
     allowed = re.compile("并非不|不是不|并不是不能|并非禁忌|不属禁忌|并不禁止|不必避免|没有理由避免|不受限制|无须停用")
     forbidden = re.compile("(?<!不是)不可以与|绝不能|切不可|必须避免|必须停用|并不能与|并不安全")
     seen = Counter()
@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_sentences() -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_no_frame_of_the_contrast_sets_is_trained_on(tmp_path: Path) -> None:
+def test_training_data_excludes_contrast_sets(tmp_path: Path) -> None:
     command = [sys.executable, "recipes/default_model/grammar.py", "--output", str(tmp_path), "--sentences", "1500"]
     subprocess.run(command, check=True, cwd=REPOSITORY)
     train, validation = (

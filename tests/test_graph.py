@@ -1,10 +1,11 @@
-"""From results to a graph with evidence: names, the database, questions, exports, hostile input."""
+"""Graphs from results: names, database, queries, exports, hostile input."""
 
 from __future__ import annotations
 
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ from .conftest import REPOSITORY
 def result(
     line: int, drug: str | None, text: str, *relations: tuple[str | None, str, str | None, float], source: str = "a.txt"
 ) -> dict[str, Any]:
-    """What `iser-extract` gives for a text; `None` is the leaflet's drug."""
+    """A result of `iser-extract`; `None` is the leaflet's drug."""
 
     def end(name: str | None) -> dict[str, Any]:
         if name is None:
@@ -94,12 +95,12 @@ def contents(graph: Graph) -> set[tuple[Any, ...]]:
         ("阿 司 匹 林", "阿司匹林", "B01AC06"),
     ],
 )
-def test_spellings_of_a_drug_are_one_concept(name: str, concept: str, code: str) -> None:
+def test_spellings_of_a_drug_have_one_concept(name: str, concept: str, code: str) -> None:
     got = Names().concept(name)
     assert (got.name, got.code, got.known) == (concept, code, True)
 
 
-def test_unknown_names_are_concepts_of_their_own_without_dosage_form() -> None:
+def test_unknown_names_become_concepts_without_dosage_form() -> None:
     names = Names()
     assert names.concept("伏立康唑片") == names.concept("伏立康唑胶囊")
     got = names.concept("伏立康唑片")
@@ -107,18 +108,19 @@ def test_unknown_names_are_concepts_of_their_own_without_dosage_form() -> None:
     assert names.concept("Lund", "City").name == "Lund"
 
 
-def test_the_shipped_table_gives_every_name_one_concept_and_every_concept_one_code() -> None:
+def test_shipped_table_has_one_concept_per_name_and_one_code_per_concept() -> None:
     rows = list(csv.DictReader((REPOSITORY / "graph_iser" / "names.csv").open(encoding="utf-8")))
     assert len({row["name"] for row in rows}) == len(rows)
     codes: dict[str, set[str]] = {}
     for row in rows:
         codes.setdefault(row["concept"], set()).add(row["code"])
     assert all(len(of_concept) == 1 for of_concept in codes.values())
-    assert all(len(code) == 7 for (code,) in codes.values())
+    # Anatomical group, therapeutic, pharmacological and chemical subgroup, substance.
+    assert all(re.fullmatch("[A-DGHJL-NPRSV][0-9]{2}[A-Z]{2}[0-9]{2}", code) for (code,) in codes.values())
     assert len({code for (code,) in codes.values()}) == len(codes)
 
 
-def test_a_users_table_comes_last_and_ambiguous_names_are_not_guessed(tmp_path: Path) -> None:
+def test_later_tables_take_precedence_and_ambiguous_names_are_not_resolved(tmp_path: Path) -> None:
     table = tmp_path / "own.csv"
     table.write_text("name,concept,code\n华法林,warfarin,C1\n水剂,甲,\n水剂,乙,\n", encoding="utf-8")
     names = Names([table])
@@ -131,7 +133,7 @@ def test_a_users_table_comes_last_and_ambiguous_names_are_not_guessed(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"), [("a,b\n1,2\n", "concept and name"), ("name,concept\n华法林,\n", "line 2")]
 )
-def test_broken_tables_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_for_broken_tables_give_the_place(tmp_path: Path, text: str, message: str) -> None:
     table = tmp_path / "own.csv"
     table.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message) as error:
@@ -140,7 +142,7 @@ def test_broken_tables_are_refused_with_their_place(tmp_path: Path, text: str, m
 
 
 @given(st.text(alphabet="abXY01 \t\u3000１ＡｂＣ华法林片®™-()（）"))
-def test_writing_a_name_twice_changes_nothing(name: str) -> None:
+def test_normalising_a_name_is_idempotent(name: str) -> None:
     assert written(written(name)) == written(name)
 
 
@@ -166,7 +168,7 @@ def test_a_drug_is_found_by_any_of_its_names(graph: Graph, name: str) -> None:
     assert [edge.score for edge in graph.query(name)] == [0.9, 0.8, 0.6]
 
 
-def test_case_tells_no_drugs_apart_and_stays_for_people() -> None:
+def test_names_are_case_insensitive_but_keep_their_case() -> None:
     graph = Graph()
     records = [
         result(i, None, f"{name}与乙", (name, "协同", "乙", 0.5)) for i, name in enumerate(["维生素K", "维生素k"])
@@ -176,8 +178,11 @@ def test_case_tells_no_drugs_apart_and_stays_for_people() -> None:
     assert (edge.head.name, len(edge.evidence)) == ("维生素K", 2)
 
 
-def test_questions_can_be_narrowed(graph: Graph) -> None:
-    assert [edge.head.name for edge in graph.query("华法林", relation="协同")] == ["阿司匹林", "对乙酰氨基酚"]
+def test_query_by_relation_and_score(graph: Graph) -> None:
+    assert [edge.head.name for edge in graph.query("华法林", ["协同"])] == ["阿司匹林", "对乙酰氨基酚"]
+    assert len(graph.query("华法林", ["协同", "无关"])) == 3
+    with pytest.raises(ValueError, match="holds no relation 禁忌, only 协同, 无关"):
+        graph.query("华法林", ["协同", "禁忌"])
     assert [edge.head.name for edge in graph.query("华法林", min_score=0.85)] == ["阿司匹林"]
     assert graph.query("青霉素") == []
 
@@ -188,7 +193,7 @@ def test_contradictions_are_found_across_documents_and_spellings(graph: Graph) -
     assert {pair.first.head.name, pair.second.head.name} == {"对乙酰氨基酚"}
 
 
-def test_the_other_direction_and_other_relations_do_not_contradict() -> None:
+def test_other_directions_and_relations_do_not_contradict() -> None:
     graph = Graph()
     one = result(1, None, "甲乙", ("甲", "促进", "乙", 0.9), ("乙", "抑制", "甲", 0.9), ("甲", "协同", "乙", 0.9))
     write = [(one["source"], 1, list(triples_of(one)))]
@@ -206,7 +211,7 @@ def triples_of(record: dict[str, Any]) -> list[Any]:
     return _of_result(record)[2]
 
 
-def test_what_is_added_again_counts_once_and_what_is_gone_goes(tmp_path: Path, found: Path) -> None:
+def test_adding_a_line_again_replaces_its_relations(tmp_path: Path, found: Path) -> None:
     with Graph(tmp_path / "g.sqlite") as graph:
         graph.add(read_triples(found), Names())
         before = contents(graph)
@@ -221,7 +226,7 @@ def test_what_is_added_again_counts_once_and_what_is_gone_goes(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_in_which_files_come_does_not_matter(seed: int) -> None:
+def test_order_of_lines_does_not_matter(seed: int) -> None:
     generator = random.Random(seed)
     lines = [(record["source"], record["line"], triples_of(record)) for record in RESULTS]
     one, other = Graph(), Graph()
@@ -232,7 +237,7 @@ def test_the_order_in_which_files_come_does_not_matter(seed: int) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["jsonl", "csv", "parquet"])
-def test_all_files_of_results_make_the_same_graph(tmp_path: Path, graph: Graph, output_format: str) -> None:
+def test_all_formats_of_results_give_the_same_graph(tmp_path: Path, graph: Graph, output_format: str) -> None:
     path = tmp_path / f"found.{output_format}"
     write_results(RESULTS, path, output_format, "model")
     other = Graph()
@@ -242,11 +247,9 @@ def test_all_files_of_results_make_the_same_graph(tmp_path: Path, graph: Graph, 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "record 1: no JSON"), ("[1]", "no JSON object"), ('{"text": "x"}', "record 1: no result")],
+    [("{", "record 1: not JSON"), ("[1]", "not a JSON object"), ('{"text": "x"}', "record 1: not a result")],
 )
-def test_what_is_no_result_is_refused_and_nothing_is_added(
-    tmp_path: Path, found: Path, text: str, message: str
-) -> None:
+def test_broken_results_are_refused_and_nothing_is_added(tmp_path: Path, found: Path, text: str, message: str) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text(found.read_text(encoding="utf-8") + text, encoding="utf-8")
     graph = Graph(tmp_path / "g.sqlite")
@@ -257,9 +260,9 @@ def test_what_is_no_result_is_refused_and_nothing_is_added(
         list(read_triples(tmp_path / "found.txt"))
 
 
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_error_for_a_file_that_is_not_a_graph(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database, and long enough to tell " * 50)
-    with pytest.raises(ValueError, match="no graph"):
+    with pytest.raises(ValueError, match="is not a graph"):
         Graph(tmp_path / "notes.txt")
 
 
@@ -281,7 +284,7 @@ def hostile() -> Graph:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_hostile_names_are_written_as_names(tmp_path: Path, hostile: Graph, output_format: str) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path, hostile: Graph, output_format: str) -> None:
     files = export(hostile, output_format, tmp_path / "out.xlsx")
     assert files and all(file.stat().st_size for file in files)
     if output_format == "neo4j-csv":
@@ -307,7 +310,7 @@ def test_hostile_names_are_written_as_names(tmp_path: Path, hostile: Graph, outp
 
 
 def bare(statement: str) -> str:
-    """A Cypher statement without what stands in quotes."""
+    """A Cypher statement without its quoted parts."""
     out, i, quote = [], 0, ""
     while i < len(statement):
         character = statement[i]
@@ -325,7 +328,7 @@ def bare(statement: str) -> str:
     return "".join(out)
 
 
-def test_rdf_holds_the_evidence(tmp_path: Path, graph: Graph) -> None:
+def test_rdf_contains_the_evidence(tmp_path: Path, graph: Graph) -> None:
     export(graph, "turtle", tmp_path / "g.ttl")
     rows = (
         RdfGraph()
@@ -343,7 +346,7 @@ def test_rdf_holds_the_evidence(tmp_path: Path, graph: Graph) -> None:
     assert [(row.text, row.score) for row in rows] == [(Literal("对乙酰氨基酚增强华法林的作用"), Literal(0.6))]
 
 
-def test_graphml_and_neo4j_name_both_ends(tmp_path: Path, graph: Graph) -> None:
+def test_graphml_and_neo4j_contain_both_ends(tmp_path: Path, graph: Graph) -> None:
     export(graph, "graphml", tmp_path / "g.graphml")
     read = networkx.read_graphml(tmp_path / "g.graphml", force_multigraph=True)
     assert sorted((h, d["relation"], t) for h, t, d in read.edges(data=True)) == sorted(
@@ -355,12 +358,10 @@ def test_graphml_and_neo4j_name_both_ends(tmp_path: Path, graph: Graph) -> None:
         assert {row[":START_ID"], row[":END_ID"]} <= ids
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), min_size=3, max_size=3))
 @example(["'=1", "''", "'a"])
-def test_what_a_spreadsheet_is_kept_from_running_is_read_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str]
-) -> None:
-    """The CSV of iser-extract holds no formula, and gives the graph the names and texts that its JSON lines give."""
+def test_escaped_formulas_are_read_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    """The CSV of iser-extract contains no formulas, but the graph reads the original names and texts from it."""
     text, head, tail = (name or "甲" for name in names)
     ends = [{"text": name, "type": "药物", "start": None, "end": None, "score": 1.0} for name in (head, tail)]
     relation = {"type": "协同", "head": ends[0], "tail": ends[1], "score": 0.5}
@@ -383,7 +384,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 # ----------------------------------------------------------------------------------------- command line
 
 
-def test_the_commands_in_a_fresh_process(tmp_path: Path, found: Path) -> None:
+def test_commands_in_a_new_process(tmp_path: Path, found: Path) -> None:
     def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "graph_iser.command_line", *arguments, "--graph", str(tmp_path / "g.sqlite")]
         return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True).stdout
@@ -396,12 +397,109 @@ def test_the_commands_in_a_fresh_process(tmp_path: Path, found: Path) -> None:
     assert "says nothing about safety" in run("query", "青霉素")
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path, found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_take_one_line(tmp_path: Path, found: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["query", "华法林", "--graph", str(tmp_path / "none.sqlite")]) == 1
     assert main(["build", str(tmp_path / "none.jsonl"), "--graph", str(tmp_path / "g.sqlite")]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2 and all(error.startswith("iser-graph: ") for error in errors)
     assert not (tmp_path / "none.sqlite").exists()
+
+
+@pytest.mark.parametrize("chosen", [["--relation", "协同", "无关"], ["--relation", "协同", "--relation", "无关"]])
+def test_relations_are_chosen_alike_in_every_command_that_filters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: list[str]
+) -> None:
+    other = result(5, None, "甲禁忌乙", ("甲", "禁忌", "乙", 0.7))
+    write_results([*RESULTS, other], tmp_path / "found.jsonl", "jsonl", "")
+    whole, part = (["--graph", str(tmp_path / "new" / name)] for name in ("whole.sqlite", "part.sqlite"))
+    build = ["build", str(tmp_path / "found.jsonl")]
+    assert main([*build, *whole]) == main([*build, *part, *chosen]) == 0
+    assert "4 relations added" in capsys.readouterr().out
+    assert main(["names", *part]) == 0 and "甲" not in capsys.readouterr().out
+    page = str(tmp_path / "pages" / "a.html")
+    assert main(["query", "华法林", *whole, *chosen]) == main(["page", page, *whole, *chosen]) == 0
+    out = capsys.readouterr().out
+    assert out.count("—协同→") == 2 and out.count("—无关→") == 1
+    assert "1 interaction of the graph left out" in out
+    assert main(["query", "华法林", *whole, "--relation", "禁忌"]) == 0
+    assert "no such relation of 华法林 (it holds 协同, 无关). That says nothing about safety" in capsys.readouterr().out
+    for command in (["query", "华法林", *whole], ["page", page, *whole], [*build, *part]):
+        assert main([*command, "--relation", "协同", "禁忌症"]) == 1, command
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all("no relation 禁忌症, only 协同, 无关, 禁忌" in error for error in errors)
+    assert main(["query", "阿司匹林", *part]) == 0 and "—协同→" in capsys.readouterr().out  # unchanged
+
+
+def test_types_of_entities_survive_every_format(tmp_path: Path) -> None:
+    people = {"text": "王小明片", "type": "人物", "start": 0, "end": 4, "score": 1.0}
+    place = {"text": "星河", "type": "公司", "start": 5, "end": 7, "score": 1.0}
+    relation = {"type": "创立", "head": people, "tail": place, "score": 0.9}
+    record = {
+        "source": "a.txt", "line": 1, "text": "王小明片在星河", "drug": None, "entities": [people, place],
+        "relations": [relation],
+    }  # fmt: skip
+    for kind in ("jsonl", "csv", "parquet"):
+        write_results([record], tmp_path / f"found.{kind}", kind, "")
+        graph = Graph()
+        graph.add(read_triples(tmp_path / f"found.{kind}"), Names())
+        # Only the names of drugs lose what looks like a dosage form.
+        assert [(concept.name, concept.type) for concept in graph.concepts()] == [
+            ("王小明片", "人物"), ("星河", "公司")
+        ], kind  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+def test_tables_in_other_encodings_are_read(tmp_path: Path, encoding: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As spreadsheet programs save them."""
+    write_results(RESULTS, tmp_path / "found.csv", "csv", "")
+    (tmp_path / "names.csv").write_text("name,concept\n阿司匹林,阿司匹林甲\n", encoding=encoding)
+    text = (tmp_path / "found.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "found.csv").write_bytes(text.encode(encoding))
+    graph = Graph()
+    graph.add(read_triples(tmp_path / "found.csv"), Names([tmp_path / "names.csv"]))
+    assert [edge.head.name for edge in graph.query("阿司匹林甲")] == ["阿司匹林甲"]
+    noted = [message for message in caplog.messages if "read as GB18030" in message]
+    assert len(noted) == (2 if encoding == "gb18030" else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("found.csv", "source,line\n华".encode("gb18030") + b"\xff", "found.csv, record 1: not UTF-8. Save the file"),
+        ("found.jsonl", b"\n[]", "found.jsonl, record 2: not a JSON object"),
+        ("found.parquet", b"PAR0", "found.parquet is not a Parquet file"),
+        ("found.xml", b"", "results of iser-extract are .jsonl, .csv, .parquet files"),
+        ("found", None, "found is a directory. Name the files in it"),
+        ("none.jsonl", None, "there is no file"),
+    ],
+)
+def test_unreadable_results_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    elif name == "found":
+        path.mkdir()
+    assert main(["build", str(path), "--graph", str(tmp_path / "g.sqlite")]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("iser-graph: ") and message in error
+    if content is None:
+        assert not (tmp_path / "g.sqlite").exists()
+
+
+def test_a_missing_package_is_told_in_one_sentence(
+    tmp_path: Path, found: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = ["--graph", str(tmp_path / "g.sqlite")]
+    assert main(["build", str(found), *graph]) == 0
+    for package, kind in (("networkx", "graphml"), ("rdflib", "turtle"), ("openpyxl", "excel")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert main(["export", kind, str(tmp_path / "out"), *graph]) == 2
+        assert capsys.readouterr().err == (
+            f'iser-graph: {package} is not installed; pip install "iser[graph]" installs it.\n'
+        )
 
 
 def test_unknown_and_ambiguous_names_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,11 @@
-"""The page of a graph: what it holds, and what it does in a browser without network."""
+"""The page of a graph: its content, and its behaviour in a browser without network."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from importlib.metadata import PackageNotFoundError
@@ -19,7 +21,10 @@ import modeling_iser.command_line
 from graph_iser import Graph, Names, write_page
 from graph_iser.command_line import main
 from graph_iser.page import MOST_DRAWN, embedded, page_data
+from graph_iser.palette_iser import COLOURS, DRUG_RELATIONS, relation_colours
+from modeling_iser import Extraction
 
+from .conftest import REPOSITORY
 from .pages import blocks, commands
 from .test_graph import HOSTILE, result, triples_of
 
@@ -60,7 +65,7 @@ def shown(data: dict[str, Any], drawn: bool = True) -> list[tuple[str, str, str]
 # --------------------------------------------------------------------------------------------- the file
 
 
-def test_the_page_holds_every_interaction_with_its_evidence(tmp_path: Path, graph: Graph) -> None:
+def test_page_contains_every_interaction_with_its_evidence(tmp_path: Path, graph: Graph) -> None:
     assert write_page(graph, tmp_path / "page.html") == []
     data = data_in(tmp_path / "page.html")
     assert data == page_data(graph)
@@ -77,7 +82,7 @@ def test_the_page_holds_every_interaction_with_its_evidence(tmp_path: Path, grap
 
 
 @given(st.dictionaries(st.text(), st.lists(st.text(st.characters() | st.sampled_from("<>&/!-\u2028\u2029\r\n")))))
-def test_embedded_values_come_back_and_hold_nothing_that_html_reads(value: dict[str, list[str]]) -> None:
+def test_embedded_json_is_safe_in_html(value: dict[str, list[str]]) -> None:
     text = embedded(value)
     assert json.loads(text) == value
     assert not set("<>&\u2028\u2029\n\r") & set(text)
@@ -95,7 +100,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_nothing_is_loaded_and_only_the_pages_own_scripts_may_run(tmp_path: Path) -> None:
+def test_page_loads_nothing_and_allows_only_its_own_scripts(tmp_path: Path) -> None:
     names = [*HOSTILE, "</script><script>evil()</script>", "<img src=https://evil onerror=evil()>", "\u2028\u2029"]
     records = [result(i, None, f"{name} 乙", (name, "协同", "乙", 0.5)) for i, name in enumerate(names)]
     write_page(graph_of(*records), tmp_path / "page.html")
@@ -113,25 +118,25 @@ def test_nothing_is_loaded_and_only_the_pages_own_scripts_may_run(tmp_path: Path
     assert not re.findall(r"@import|url\((?!#)", re.sub("<script>.*?</script>", "", text, flags=re.DOTALL))
     (policy,) = (a["content"] for tag, a in elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
-    assert "Permission to use, copy, modify" in text  # the licence of D3 goes where its code goes
+    assert "Permission to use, copy, modify" in text  # The licence of D3 must accompany its code.
 
 
-def test_relations_and_scores_can_be_chosen_and_the_page_says_so(graph: Graph) -> None:
+def test_page_filtered_by_relation_and_score(graph: Graph) -> None:
     data = page_data(graph, relations=["协同"], min_score=0.55)
     assert shown(data) == [("阿司匹林", "协同", "华法林"), ("对乙酰氨基酚", "协同", "华法林")]
     assert data["notes"] == [
-        "2 interactions of the graph left out: the page was made for scores of at least 0.55 and the relations 协同."
+        "2 interactions of the graph left out: the page is limited to scores of at least 0.55 and the relations 协同."
     ]
-    # What contradicts an interaction that is drawn is there, though nobody asked for its relation.
+    # An interaction that contradicts one in the drawing is included, although its relation was not chosen.
     assert shown(data, drawn=False) == [("对乙酰氨基酚", "无关", "华法林")]
     assert data["contradictions"] == [[1, 2]]
 
 
-def test_what_is_beyond_the_limit_is_counted_and_not_dropped_in_silence(graph: Graph) -> None:
+def test_interactions_beyond_the_limit_are_counted(graph: Graph) -> None:
     data = page_data(graph, most_drawn=1)
     assert shown(data) == [("阿司匹林", "协同", "华法林")]
     assert data["notes"] == [
-        "3 further interactions are not drawn; iser-graph query lists them. Drawn are the 1 with the best scores.",
+        "3 further interactions are not drawn; iser-graph query lists them. The 1 with the best scores are drawn.",
         "1 contradiction among interactions that are not drawn; iser-graph contradictions lists them.",
     ]
     assert {c["name"]: c["not_drawn"] for c in data["concepts"]} == {
@@ -139,7 +144,7 @@ def test_what_is_beyond_the_limit_is_counted_and_not_dropped_in_silence(graph: G
     }  # fmt: skip
 
 
-def test_the_command_writes_a_page_and_tells_mistakes_in_one_line(
+def test_command_writes_a_page_and_errors_take_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, page = str(tmp_path / "g.sqlite"), tmp_path / "page.html"
@@ -159,16 +164,14 @@ def test_the_command_writes_a_page_and_tells_mistakes_in_one_line(
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(graph_iser.page, "distribution", missing)
-    assert main(["page", str(page), "--graph", graph]) == 1
+    assert main(["page", str(page), "--graph", graph]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
-    for error, message in zip(
-        errors, ["禁忌症. It holds: 协同, 禁忌", "there is no graph", "gravis 0.1: pip"], strict=True
-    ):
+    for error, message in zip(errors, ["禁忌症, only 协同, 禁忌", "there is no graph", "gravis 0.1: pip"], strict=True):
         assert error.startswith("iser-graph: ") and message in error
 
 
-def test_the_documented_commands_do_what_the_documentation_says(
+def test_documented_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -182,19 +185,66 @@ def test_the_documented_commands_do_what_the_documentation_says(
     assert ("对乙酰氨基酚", "无关", "华法林") in shown(data_in(Path("drugs.html")))
 
 
+def of_people() -> dict[str, Any]:
+    """A result about people and companies."""
+    record = result(1, None, "王小明创立星河", ("王小明", "创立", "星河", 0.9))
+    record["relations"][0]["head"]["type"], record["relations"][0]["tail"]["type"] = "人物", "公司"
+    return record
+
+
+def test_other_corpora_are_not_spoken_of_as_drugs(graph: Graph) -> None:
+    people = page_data(graph_of(of_people()), relations=["创立"], min_score=0.99)
+    assert people["words"]["entity"] == "Entity 实体: 人物, 公司"
+    said = json.dumps([people["words"], people["notes"]], ensure_ascii=False).lower()
+    assert not [word for word in ("drug", "药", "interaction", "leaflet", "safety", "atc") if word in said]
+    assert people["notes"][0].startswith("1 relation of the graph left out")
+    assert page_data(graph)["words"]["entity"] == "Drug 药物"
+    both = graph_of(of_people(), result(2, None, "甲增强乙", ("甲", "协同", "乙", 0.9)))
+    assert page_data(both)["words"]["entity"] == "Entity 实体: 人物, 公司, 药物"
+
+
+def test_a_relation_has_the_colour_that_it_has_in_a_texts_picture(graph: Graph) -> None:
+    names = ["抑制", "Live_In", "Work_For", "创立", "无关"]
+    text = "".join(f"甲{number}乙{number}" for number in range(len(names)))
+    found = [(f"甲{number}", name, f"乙{number}", 0.9) for number, name in enumerate(names)]
+    record = result(1, None, text, *found)
+    on_page = {relation["name"]: relation["colour"] for relation in page_data(graph_of(record))["relations"]}
+    picture = Extraction(record).to_html()
+    in_picture = {name: colour for colour, name in re.findall(r'fill="(#\w{6})">([^<]+)</text>', picture)}
+    assert on_page == in_picture and list(on_page)[:2] == ["抑制", "无关"]
+    assert len(set(on_page.values())) == len(names)
+    # The shipped relations keep theirs, whatever else is found.
+    alone = {relation["name"]: relation["colour"] for relation in page_data(graph)["relations"]}
+    assert {name: alone[name] for name in ("抑制", "无关")} == {name: on_page[name] for name in ("抑制", "无关")}
+
+
+def test_colours_are_those_of_the_set_and_differ_while_there_are_enough() -> None:
+    names = [f"relation {number}" for number in range(len(COLOURS) + 3)]
+    for count in range(len(names) + 1):
+        colours = relation_colours(names[:count])
+        assert colours == relation_colours(reversed(names[:count]))
+        assert len(set(colours.values())) == min(count, len(COLOURS))
+    assert relation_colours(DRUG_RELATIONS) == DRUG_RELATIONS
+
+
+def test_the_graph_needs_no_torch() -> None:
+    program = "import sys, graph_iser, graph_iser.command_line; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY).returncode == 0
+
+
 # ------------------------------------------------------------------------------------------- in a browser
 
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> BrowserContext:
     made = browser.new_context(viewport={"width": 1200, "height": 800}, offline=True)
-    made.set_default_timeout(120_000)  # milliseconds; tests say nothing about speed
+    made.set_default_timeout(120_000)  # milliseconds
     return made
 
 
 @pytest.fixture
 def opened(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens a graph's page; at the end, it must have asked for nothing and complained of nothing."""
+    """Opens the page of a graph, which must make no requests and report no errors."""
     requests, complaints = list[str](), list[str]()
     address = (tmp_path / "page.html").as_uri()
 
@@ -220,7 +270,7 @@ def opened(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Pa
 
 
 def edge(page: Page, number: int) -> Locator:
-    """An interaction, by its place in the order of scores."""
+    """An interaction, by its rank in the order of scores."""
     return page.locator(".edge").nth(number)
 
 
@@ -232,7 +282,7 @@ def marks(page: Page) -> list[tuple[str, str]]:
     return [(mark.get_attribute("class") or "", mark.inner_text()) for mark in page.locator("#panel mark").all()]
 
 
-def test_the_page_opens_without_network_and_says_what_it_is_not_for(opened: Callable[..., Page], graph: Graph) -> None:
+def test_page_opens_without_network_and_shows_the_notice(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph)
     notice = page.locator("#notice")
     assert notice.is_visible()
@@ -244,7 +294,19 @@ def test_the_page_opens_without_network_and_says_what_it_is_not_for(opened: Call
     assert node(page, "华法林").locator("title").text_content() == "华法林 · 药物 · ATC B01AA03"
 
 
-def test_the_policy_stops_what_the_page_did_not_bring(context: BrowserContext, tmp_path: Path, graph: Graph) -> None:
+def test_a_page_of_other_corpora_in_a_browser(opened: Callable[..., Page]) -> None:
+    page = opened(graph_of(of_people()))
+    assert page.locator("h1").inner_text().startswith("Relations found in texts")
+    assert page.get_by_label("Entity 实体: 人物, 公司").is_visible()
+    assert page.locator("#status").inner_text() == "Shown: 1 of 1 relations"
+    assert page.locator("#legend").inner_text() == "An open circle: the name is in no table."
+    node(page, "王小明").locator("circle").click()
+    assert "Relations 关系 (1)" in page.locator("#panel").inner_text()
+    said = page.locator("body").inner_text().lower()
+    assert not [word for word in ("drug", "药", "interaction", "leaflet", "safety") if word in said]
+
+
+def test_policy_blocks_foreign_scripts_and_requests(context: BrowserContext, tmp_path: Path, graph: Graph) -> None:
     write_page(graph, tmp_path / "page.html")
     page = context.new_page()
     page.goto((tmp_path / "page.html").as_uri())
@@ -267,21 +329,21 @@ def test_the_policy_stops_what_the_page_did_not_bring(context: BrowserContext, t
     page.close()
 
 
-def test_filters_hide_interactions_and_drugs_without_any(opened: Callable[..., Page], graph: Graph) -> None:
+def test_filters_hide_interactions_and_isolated_drugs(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph)
     page.get_by_label("抑制").uncheck()
     assert edge(page, 3).is_hidden() and node(page, "利福平").is_hidden()
     assert edge(page, 0).is_visible() and node(page, "华法林").is_visible()
-    assert page.locator("#status").inner_text() == "In sight: 3 of 4 interactions"
+    assert page.locator("#status").inner_text() == "Shown: 3 of 4 interactions"
     page.get_by_label("抑制").check()
     assert edge(page, 3).is_visible()
     page.locator("#score").fill("0.85")
     assert [edge(page, number).is_visible() for number in range(4)] == [True, False, False, False]
     assert node(page, "对乙酰氨基酚").is_hidden()
-    assert page.locator("#status").inner_text() == "In sight: 1 of 4 interactions"
+    assert page.locator("#status").inner_text() == "Shown: 1 of 4 interactions"
 
 
-def test_a_click_on_an_interaction_shows_its_sentences_with_both_drugs_marked(
+def test_click_on_an_interaction_shows_its_sentences_with_both_drugs_marked(
     opened: Callable[..., Page], graph: Graph
 ) -> None:
     page = opened(graph)
@@ -297,13 +359,13 @@ def test_a_click_on_an_interaction_shows_its_sentences_with_both_drugs_marked(
     assert "a.txt, line 2 · score 0.70 · model iser-1" in second and "eaflet" not in second
 
 
-def test_names_in_one_another_are_both_marked(opened: Callable[..., Page]) -> None:
+def test_nested_names_are_both_marked(opened: Callable[..., Page]) -> None:
     page = opened(graph_of(result(1, None, "用复方甲乙片时", ("复方甲乙片", "协同", "甲乙", 0.9))))
     edge(page, 0).locator("text").click()
     assert marks(page) == [("head", "复方"), ("head tail", "甲乙"), ("head", "片")]
 
 
-def test_a_click_on_a_drug_shows_its_interactions(opened: Callable[..., Page], graph: Graph) -> None:
+def test_click_on_a_drug_shows_its_interactions(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph)
     node(page, "对乙酰氨基酚").locator("circle").click()
     panel = page.locator("#panel")
@@ -315,7 +377,7 @@ def test_a_click_on_a_drug_shows_its_interactions(opened: Callable[..., Page], g
     assert "扑热息痛与本品无相互作用" in panel.inner_text()
 
 
-def test_a_drug_is_found_by_its_names_and_code(opened: Callable[..., Page], graph: Graph) -> None:
+def test_search_by_names_and_code(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph)
     for name in ("扑热息痛", "对乙酰", "n02be01"):
         page.get_by_role("button", name="Whole graph").click()
@@ -326,7 +388,7 @@ def test_a_drug_is_found_by_its_names_and_code(opened: Callable[..., Page], grap
     assert "says nothing about safety" in page.locator("#matches").inner_text()
 
 
-def test_contradictions_are_flagged_and_lead_to_each_other(opened: Callable[..., Page], graph: Graph) -> None:
+def test_contradictions_are_flagged_and_linked(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph, relations=["协同"])
     assert "⚠ Contradictions 矛盾 (1)" in page.locator("#panel").inner_text()
     edge(page, 1).locator("text").click()
@@ -349,7 +411,7 @@ def test_hostile_names_and_sentences_are_text(opened: Callable[..., Page]) -> No
     assert page.locator("img").count() == 0 and page.locator("script").count() == 3
 
 
-def test_two_thousand_interactions_are_drawn_and_the_rest_is_told(opened: Callable[..., Page]) -> None:
+def test_at_most_two_thousand_interactions_are_drawn(opened: Callable[..., Page]) -> None:
     records = [
         result(i, None, f"药{i // 41}与甲{i % 41}", (f"药{i // 41}", "协同", f"甲{i % 41}", 0.9 - i / 10_000))
         for i in range(MOST_DRAWN + 3)
@@ -364,6 +426,6 @@ def test_two_thousand_interactions_are_drawn_and_the_rest_is_told(opened: Callab
     assert "3 further interactions are not drawn" in page.locator("#panel").inner_text()
 
 
-def test_a_page_without_interactions_says_nothing_about_safety(opened: Callable[..., Page], graph: Graph) -> None:
+def test_page_without_interactions(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph, min_score=0.99)
     assert "There is nothing to draw. That says nothing about safety." in page.locator("#panel").inner_text()

@@ -1,4 +1,4 @@
-"""The handler of Inference Endpoints, loaded and called as the platform does: by its file beside the weights."""
+"""The handler for Inference Endpoints, loaded as on the platform: from the file beside the weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ print(json.dumps([handler(request) for request in requests]))
 
 
 def answers(directory: Path, requests: list[Any], elsewhere: Path) -> list[Any]:
-    """Of the file alone, in a process away from the repository."""
+    """The answers of the handler file alone, in a process outside the repository."""
     command = [sys.executable, "-I", "-c", CALL, str(directory), json.dumps(requests)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.skipif(not (DEFAULT_MODEL / "config.json").is_file(), reason="no model is bundled")
-def test_the_bundled_model_answers_requests_and_refuses_others(tmp_path: Path) -> None:
+def test_bundled_model_answers_valid_and_refuses_invalid_requests(tmp_path: Path) -> None:
     text = "与阿司匹林合用,出血的危险增加"
     parameters = {"drug": "华法林钠片", "triples": True}
     one, many, objects, *refused = answers(
@@ -61,14 +61,14 @@ def test_the_bundled_model_answers_requests_and_refuses_others(tmp_path: Path) -
     assert "colour" in refused[2]["error"]
 
 
-def test_any_saved_model_has_one(tmp_path: Path, make_model: Any) -> None:
+def test_saved_models_include_the_handler(tmp_path: Path, make_model: Any) -> None:
     model: IserForJointExtraction = make_model()
     model.save_pretrained(tmp_path / "model")
     (answer,) = answers(tmp_path / "model", [{"inputs": DOCUMENTS[0]["text"]}], tmp_path)
     assert set(answer) >= {"text", "entities", "relations"}
 
 
-def test_large_requests_are_refused_before_they_are_read() -> None:
+def test_large_requests_are_refused() -> None:
     with pytest.raises(ValueError, match=str(MOST_CHARACTERS)):
         check_request({"inputs": "x" * (MOST_CHARACTERS + 1)})
     check_request({"inputs": ["x"] * MOST_TEXTS})

@@ -1,4 +1,4 @@
-"""Extraction by ONNX Runtime: the same documents as the model's."""
+"""Extraction with ONNX Runtime gives the documents of the PyTorch model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def export(model: IserForJointExtraction, directory: Path, **options: Any) -> On
 
 
 def assert_same_documents(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """Equal but for scores, which may differ by rounding."""
+    """Compare documents; scores may differ by rounding."""
     for document, other in zip(found, expected, strict=True):
         assert (document["text"], document["tokens"]) == (other["text"], other["tokens"])
         for key, names in (("entities", ("start", "end", "type")), ("relations", ("head", "tail", "type"))):
@@ -41,7 +41,7 @@ def assert_same_documents(found: list[dict[str, Any]], expected: list[dict[str, 
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_every_variant_has_the_scores_of_the_model(make_model: MakeModel, variant: str, tmp_path: Path) -> None:
+def test_every_variant_equals_the_model(make_model: MakeModel, variant: str, tmp_path: Path) -> None:
     model = make_model(variant, overlapping_entities=True, relation_threshold=0.0, max_tokens=24)
     extractor = export(model, tmp_path)
     inputs = [*SENTENCES, ["Lund"], [], ["Lund", "and", "Malmo"] * 15]  # one word, none, and several windows
@@ -51,7 +51,7 @@ def test_every_variant_has_the_scores_of_the_model(make_model: MakeModel, varian
     assert_same_documents(extractor.extract(inputs, batch_size=1), expected)
 
 
-def test_the_first_pass_is_part_of_it(make_model: MakeModel, tmp_path: Path) -> None:
+def test_first_pass_is_exported(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(first_pass_threshold=0.5, overlapping_entities=True)
     extractor = export(model, tmp_path)
     for exact in (False, True):
@@ -69,7 +69,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[IserForJointExtra
     return model, directory
 
 
-def test_the_bundled_model_finds_the_same(bundled: tuple[IserForJointExtraction, Path]) -> None:
+def test_bundled_model(bundled: tuple[IserForJointExtraction, Path]) -> None:
     model, directory = bundled
     export_onnx(model, directory)
     sentences = load_ch_ddi()["test"].select(range(40))["tokens"]
@@ -78,7 +78,7 @@ def test_the_bundled_model_finds_the_same(bundled: tuple[IserForJointExtraction,
     assert_same_documents(found, model.extract(sentences))
 
 
-def test_8_bit_integers_find_nearly_the_same(bundled: tuple[IserForJointExtraction, Path]) -> None:
+def test_bundled_model_in_8_bit_integers(bundled: tuple[IserForJointExtraction, Path]) -> None:
     model, directory = bundled
     graphs = export_onnx(model, directory, int8=True)
     assert sum(path.stat().st_size for path in graphs.glob("*.onnx")) < 40e6
@@ -92,7 +92,7 @@ def test_8_bit_integers_find_nearly_the_same(bundled: tuple[IserForJointExtracti
     assert len(mine & reference) > 0.95 * max(len(mine), len(reference))
 
 
-def test_what_is_missing_is_said(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_graphs_and_packages(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model()
     model.save_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"words\.onnx.*python -m modeling_iser\.onnx_iser"):
@@ -102,7 +102,7 @@ def test_what_is_missing_is_said(make_model: MakeModel, tmp_path: Path, monkeypa
         export_onnx(model, tmp_path)
 
 
-def test_the_command_and_a_process_without_the_exporter(make_model: MakeModel, tmp_path: Path) -> None:
+def test_command_line_and_extraction_without_the_onnx_package(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model()
     model.save_pretrained(tmp_path)
     command = [sys.executable, "-m", "modeling_iser.onnx_iser", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""A corpus of one's own, with labels of its own, from the file to a trained model."""
+"""A user's corpus with its own labels, from the file to a trained model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from . import pages
 from .conftest import DOCUMENTS, REPOSITORY
 
 
-RENAMED = {"Loc": "place", "Org": "employer", "Peop": "person", "Live_In": "lives in", "Work_For": "works for"}
-MINE = [
+OTHER_LABELS = {"Loc": "place", "Org": "employer", "Peop": "person", "Live_In": "lives in", "Work_For": "works for"}
+RELABELLED = [
     {
         **document,
-        "entities": [{**entity, "type": RENAMED[entity["type"]]} for entity in document["entities"]],
-        "relations": [{**relation, "type": RENAMED[relation["type"]]} for relation in document["relations"]],
+        "entities": [{**entity, "type": OTHER_LABELS[entity["type"]]} for entity in document["entities"]],
+        "relations": [{**relation, "type": OTHER_LABELS[relation["type"]]} for relation in document["relations"]],
     }
     for document in DOCUMENTS
 ]
@@ -46,10 +46,10 @@ def arguments(data_dir: Path, encoder_dir: Path, output_dir: Path, *more: str) -
     ("name", "train_file"),
     [("doccano", "abstracts_train.jsonl"), ("label-studio", "export-train.json"), ("spert", "x_train.json")],
 )
-def test_a_corpus_of_other_labels_is_learned(tmp_path: Path, encoder_dir: Path, name: str, train_file: str) -> None:
+def test_training_on_other_labels(tmp_path: Path, encoder_dir: Path, name: str, train_file: str) -> None:
     (tmp_path / "corpus").mkdir()
     for file in (train_file, train_file.replace("train", "test")):
-        FORMATS[name].write(MINE, tmp_path / "corpus" / file)
+        FORMATS[name].write(RELABELLED, tmp_path / "corpus" / file)
     scores = train.train(
         train.parse_settings(arguments(tmp_path / "corpus", encoder_dir, tmp_path / "run", "--num_epochs", "60"))
     )
@@ -61,10 +61,10 @@ def test_a_corpus_of_other_labels_is_learned(tmp_path: Path, encoder_dir: Path, 
     assert model.config.relation_types == ["lives in", "works for"]
 
 
-def test_entities_alone(tmp_path: Path, encoder_dir: Path) -> None:
+def test_training_without_relations(tmp_path: Path, encoder_dir: Path) -> None:
     (tmp_path / "corpus").mkdir()
     for split in ("train", "dev", "test"):
-        FORMATS["bio"].write(MINE, tmp_path / "corpus" / f"{split}.bio")
+        FORMATS["bio"].write(RELABELLED, tmp_path / "corpus" / f"{split}.bio")
     scores = train.train(
         train.parse_settings(
             arguments(
@@ -81,22 +81,22 @@ def test_entities_alone(tmp_path: Path, encoder_dir: Path) -> None:
 
     model = IserForJointExtraction.from_pretrained(tmp_path / "run")
     assert model.config.relation_types == []
-    (document,) = model.extract([MINE[0]["tokens"]])
+    (document,) = model.extract([RELABELLED[0]["tokens"]])
     assert document["entities"] and document["relations"] == []
     export_onnx(model, tmp_path / "run")
-    (same,) = OnnxExtractor(tmp_path / "run").extract([MINE[0]["tokens"]])
+    (same,) = OnnxExtractor(tmp_path / "run").extract([RELABELLED[0]["tokens"]])
     assert [e["type"] for e in same["entities"]] == [e["type"] for e in document["entities"]]
 
 
-def test_settings_that_do_not_fit() -> None:
+def test_contradictory_settings() -> None:
     common = ["--encoder", "x", "--output_dir", "y"]
     with pytest.raises(ValueError, match="corpus needs data_dir"):
         train.load_splits(train.parse_settings(["--dataset", "corpus", *common]))
-    with pytest.raises(ValueError, match="format is for dataset: corpus"):
+    with pytest.raises(ValueError, match="format can only be set with dataset: corpus"):
         train.parse_settings(["--dataset", "conll04", "--format", "spert", *common])
 
 
-def test_a_checkpoint_goes_on_with_other_labels(
+def test_checkpoint_continues_with_other_labels(
     tmp_path: Path, make_model: Callable[..., IserForJointExtraction], caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model(first_pass_threshold=0.2)
@@ -110,14 +110,14 @@ def test_a_checkpoint_goes_on_with_other_labels(
             assert torch.equal(before[name], after[name]), name
     for part in ("weight", "bias"):
         entity, relation = f"entity_classifier.{part}", f"relation_classifier.{part}"
-        # Before: no entity, Loc, Org, Peop; now: no entity, Org, drug, Loc.
+        # Rows before: none, Loc, Org, Peop; after: none, Org, drug, Loc.
         assert torch.equal(after[entity][[0, 1, 3]], before[entity][[0, 2, 1]])
         assert torch.equal(after[relation][1], before[relation][0])
 
     model.save_pretrained(tmp_path / "checkpoint")
     (tmp_path / "corpus").mkdir()
     for split in ("train", "test"):
-        FORMATS["doccano"].write(MINE, tmp_path / "corpus" / f"{split}.jsonl")
+        FORMATS["doccano"].write(RELABELLED, tmp_path / "corpus" / f"{split}.jsonl")
     settings = [
         "--dataset", "corpus", "--data_dir", str(tmp_path / "corpus"), "--checkpoint", str(tmp_path / "checkpoint"),
         "--output_dir", str(tmp_path / "run"), "--num_epochs", "2",
@@ -126,22 +126,22 @@ def test_a_checkpoint_goes_on_with_other_labels(
     tuned = IserForJointExtraction.from_pretrained(tmp_path / "run")
     assert tuned.config.entity_types == ["employer", "person", "place"]
     assert tuned.config.max_span_width == model.config.max_span_width
-    assert tuned.extract([MINE[0]["tokens"]])[0]["tokens"] == MINE[0]["tokens"]
+    assert tuned.extract([RELABELLED[0]["tokens"]])[0]["tokens"] == RELABELLED[0]["tokens"]
 
 
 def settings_of(*more: str) -> train.Settings:
     return train.parse_settings(["--dataset", "corpus", "--encoder", "x", "--output_dir", "y", *more])
 
 
-def test_labels_are_found_or_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    FORMATS["spert"].write(MINE, tmp_path / "train.json")
+def test_labels_from_data_types_file_and_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    FORMATS["spert"].write(RELABELLED, tmp_path / "train.json")
     types = {"entities": {"place": {}, "person": {}, "planet": {}}, "relations": {"works for": {"symmetric": True}}}
     (tmp_path / "my_types.json").write_text(json.dumps(types))
     found = train.load_splits(settings_of("--data_dir", str(tmp_path)))
     assert found.labels.entity_types == ("place", "person", "planet", "employer")
     assert found.labels.relation_types == ("works for", "lives in")
     assert found.labels.symmetric_relations == ("works for",)
-    assert found.tests == {} and found.validation is None  # nothing but a small training split
+    assert found.tests == {} and found.validation is None  # The training split is too small to hold out documents.
 
     with caplog.at_level(logging.INFO):
         given = train.load_splits(
@@ -149,8 +149,8 @@ def test_labels_are_found_or_given(tmp_path: Path, caplog: pytest.LogCaptureFixt
                         "--relation_types", "lives in")
         )  # fmt: skip
     assert given.labels == train.Labels(("person", "place"), ("lives in",))
-    assert "Left out, as entity_types and relation_types say: employer (3), works for (2)" in caplog.text
-    for document, whole in zip(given.train, MINE, strict=True):
+    assert "relation_types do not list them: employer (3), works for (2)" in caplog.text
+    for document, whole in zip(given.train, RELABELLED, strict=True):
         kept = [entity for entity in whole["entities"] if entity["type"] != "employer"]
         assert document["entities"] == kept
         for relation in document["relations"]:
@@ -164,7 +164,7 @@ def test_labels_are_found_or_given(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_validation_is_held_out_by_prompt_and_text(tmp_path: Path) -> None:
     many = []
     for drug in map(str, range(40)):
-        for number, document in enumerate(MINE[:3]):
+        for number, document in enumerate(RELABELLED[:3]):
             moved = [{**e, "start": e["start"] + 2, "end": e["end"] + 2} for e in document["entities"]]
             text, words = f"{drug}@{document['text']}", [drug, "@", *document["tokens"]]
             many.append({**document, "id": f"{drug}-{number}", "text": text, "tokens": words, "entities": moved})
@@ -176,8 +176,8 @@ def test_validation_is_held_out_by_prompt_and_text(tmp_path: Path) -> None:
     assert train.load_splits(settings_of("--data_dir", str(tmp_path), "--validation_fraction", "0")).validation is None
 
 
-def test_a_python_way(tmp_path: Path, encoder_dir: Path) -> None:
-    corpus = Corpus({"train": Dataset.from_list(MINE), "test": Dataset.from_list(MINE[:3])})
+def test_training_from_python(tmp_path: Path, encoder_dir: Path) -> None:
+    corpus = Corpus({"train": Dataset.from_list(RELABELLED), "test": Dataset.from_list(RELABELLED[:3])})
     settings = train.Settings(
         dataset="corpus", encoder=str(encoder_dir), output_dir=str(tmp_path / "run"), num_epochs=1,
         context_attention_heads=2,
@@ -189,7 +189,7 @@ def test_a_python_way(tmp_path: Path, encoder_dir: Path) -> None:
     assert config.relation_signatures == [["person", "lives in", "place"], ["person", "works for", "employer"]]
 
 
-def test_the_width_that_fits() -> None:
+def test_fitting_span_width() -> None:
     def of_widths(*widths: int) -> list[dict]:
         return [{"entities": [{"start": 3, "end": 3 + width, "type": "a"} for width in widths]}]
 
@@ -199,12 +199,12 @@ def test_the_width_that_fits() -> None:
     assert fitting_span_width(of_widths(*[14] * 2000, 25)) == 14
 
 
-def test_files_in_a_recipe(tmp_path: Path) -> None:
+def test_data_files_in_a_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("dataset: corpus\ndata_files:\n  train: a.jsonl\n  test: b.jsonl\nencoder: x\noutput_dir: y\n")
     assert train.parse_settings([str(recipe)]).data_files == ["train=a.jsonl", "test=b.jsonl"]
     for wrong, message in (
-        (["--data_files", "a.jsonl"], "'a.jsonl' is no name=value"),
+        (["--data_files", "a.jsonl"], "'a.jsonl' must have the form name=value"),
         (["--data_files", "train=a", "--data_dir", "b"], "either data_dir or data_files"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -212,7 +212,7 @@ def test_files_in_a_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (DEFAULT_MODEL / "config.json").is_file(), reason="no model is bundled")
-def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_own_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("recipes", "modeling_iser"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The wheel, as those get it who install the package without the repository."""
+"""The wheel, installed without the repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the wheel puts into site-packages."""
+    """A directory with the contents of the wheel."""
     pytest.importorskip("setuptools", reason="a wheel is built with setuptools, which this environment lacks")
     place = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place)]
@@ -31,14 +31,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "installed"
 
 
-def test_no_module_of_a_common_name_is_installed(installed: Path) -> None:
+def test_only_our_packages_are_installed(installed: Path) -> None:
     names = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
     assert names <= {
         "baselines", "datasets_scripts", "evaluate_iser", "graph_iser", "modeling_iser", "serving_iser", "training_iser"
     }  # fmt: skip
 
 
-def test_every_command_starts_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+def test_every_command_starts_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     scripts = configparser.ConfigParser()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     scripts.read(entry_points)
@@ -54,8 +54,8 @@ def test_every_command_starts_from_the_wheel_alone(installed: Path, tmp_path: Pa
         assert "usage:" in ran.stdout.lower(), name
 
 
-def test_the_bundled_model_is_whole_in_the_wheel(installed: Path, tmp_path: Path) -> None:
-    """Its code is linked in the repository; the wheel must hold the files themselves."""
+def test_wheel_contains_the_whole_bundled_model(installed: Path, tmp_path: Path) -> None:
+    """The repository links the model's code; the wheel must contain the files themselves."""
     program = (
         "from modeling_iser import DEFAULT_MODEL; from transformers import AutoModel;"
         "model = AutoModel.from_pretrained(DEFAULT_MODEL, trust_remote_code=True);"

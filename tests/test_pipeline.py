@@ -1,4 +1,4 @@
-"""The `ddi-extraction` pipeline and `iser-extract`. All text is ours."""
+"""The `ddi-extraction` pipeline and `iser-extract`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -36,10 +37,11 @@ from modeling_iser import (
     write_html,
 )
 from modeling_iser.command_line import main
+from modeling_iser.handler import EndpointHandler
 from modeling_iser.pipeline_iser import split_leaflet
 from modeling_iser.result_files import TRIPLE_COLUMNS
 
-from .conftest import REPOSITORY
+from .conftest import REPOSITORY, SENTENCES
 
 
 LEAFLET = (
@@ -84,7 +86,7 @@ def without_scores(value: Any) -> Any:
 # ------------------------------------------------------------------------------------------ pipeline
 
 
-def test_every_kind_of_input(extractor: Any) -> None:
+def test_kinds_of_input(extractor: Any) -> None:
     texts = ["乙增强本品", "丙减弱丁", "", "戊"]
     answers = extractor(texts)
     assert [answer["text"] for answer in answers] == texts
@@ -105,7 +107,7 @@ def test_every_kind_of_input(extractor: Any) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
-def test_results_depend_neither_on_batch_nor_on_neighbours(extractor: Any, batch_size: int) -> None:
+def test_results_do_not_depend_on_the_batch(extractor: Any, batch_size: int) -> None:
     generator = random.Random(1)
     texts = ["".join(generator.choices("甲乙丙丁,。本品A1 ", k=generator.randint(0, 60))) for _ in range(12)]
     alone = [extractor(text, drug=DRUG) for text in texts]
@@ -116,7 +118,7 @@ def test_results_depend_neither_on_batch_nor_on_neighbours(extractor: Any, batch
             assert [e["score"] for e in one[key]] == pytest.approx([e["score"] for e in other[key]], abs=2e-4)
 
 
-def test_the_leaflets_drug(extractor: Any) -> None:
+def test_drug_of_the_leaflet(extractor: Any) -> None:
     answer = extractor(LEAFLET, drug=DRUG)
     check_offsets(answer, LEAFLET)
     assert answer["drug"]["text"] == DRUG
@@ -128,12 +130,12 @@ def test_the_leaflets_drug(extractor: Any) -> None:
     assert without_scores(again[0]) == without_scores(again[2]) == without_scores(answer)
     assert extractor(LEAFLET)["drug"] is None
     for wrong in ("", " ", 3):
-        with pytest.raises(TypeError, match="drug is a text that is not empty"):
+        with pytest.raises(TypeError, match="drug must be a text that is not blank"):
             extractor(LEAFLET, drug=wrong)
 
 
-def test_the_prompt_is_what_the_model_was_trained_on(extractor: Any) -> None:
-    # What is found with `drug` is what is found in `drug@sentence`, each sentence by itself.
+def test_drug_is_prepended_to_every_sentence(extractor: Any) -> None:
+    # Extraction with `drug` equals extraction from `drug@sentence`, sentence by sentence.
     answer = extractor(LEAFLET, drug=DRUG, rules=False)
     expected, related = [], []
     for start, end in split_leaflet(LEAFLET):
@@ -174,12 +176,12 @@ def test_triples_and_thresholds(extractor: Any) -> None:
     assert sorted(r["score"] for r in fewer["relations"]) == pytest.approx([s for s in scores if s >= upper], abs=2e-4)
     assert all(e["score"] >= 0.9 for e in extractor(LEAFLET, entity_threshold=0.9)["entities"])
     for name in ("entity_threshold", "relation_threshold"):
-        with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1"):
+        with pytest.raises(ValueError, match=f"{name}=1.5 must lie between 0 and 1"):
             extractor(LEAFLET, **{name: 1.5})
 
 
 def test_documents_of_any_length(extractor: Any) -> None:
-    # The encoder has 64 positions; the same sentence again and again is found again and again, once each.
+    # The text exceeds the encoder's 64 positions; each repetition of the sentence must give the same result.
     text = LEAFLET.split("\n")[1] + "\n"
     once, often = extractor(text, drug=DRUG), extractor(text * 40, drug=DRUG)
     check_offsets(often, text * 40)
@@ -216,7 +218,7 @@ def test_any_text(extractor: Any, text: str, drug: str | None) -> None:
     check_offsets(extractor(text, drug=drug), text)
 
 
-def test_half_precision_on_a_processor(chinese_model: Path, extractor: Any, tmp_path: Path) -> None:
+def test_half_precision_on_cpu(chinese_model: Path, extractor: Any, tmp_path: Path) -> None:
     model = IserForJointExtraction.from_pretrained(chinese_model)
     model.half().save_pretrained(tmp_path)
     loaded = load(tmp_path)
@@ -321,7 +323,7 @@ def test_every_format(run: Any, extractor: Any, tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text(encoding="utf-8").count("→") == len(triples)
 
 
-def test_nothing_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_note_if_nothing_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty output would leave open whether anything was read, and whether the drug was missing."""
     texts = tmp_path / "texts.txt"
     texts.write_text("本品经肝代谢\n本品可致头晕\n", encoding="utf-8")
@@ -331,6 +333,11 @@ def test_nothing_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(texts), "--format", "text", "--drug", "华法林钠片"]) == 0
     err = capsys.readouterr().err
     assert "no relation was found in 2 texts" in err and "--drug" not in err
+    leaflet = tmp_path / "leaflet.md"
+    leaflet.write_text("## 药物相互作用\n\n本品经肝代谢。\n", encoding="utf-8")
+    assert main([str(leaflet), "--format", "text"]) == 0
+    err = capsys.readouterr().err
+    assert "no relation was found in 2 texts" in err and "only with --drug" in err
 
 
 def test_standard_input(chinese_model: Path) -> None:
@@ -348,7 +355,7 @@ def test_standard_input(chinese_model: Path) -> None:
     assert [json.loads(line)["text"] for line in result.stdout.decode().splitlines()] == [*TEXTS, "😀"]
 
 
-def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path) -> None:
+def test_broken_lines_are_reported_and_skipped(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     lines = [b'{"text": "\xe4\xb9\x99"}', b"{", b'{"text": 3}', b"\xff", b"[1]", b"", b'"\xe4\xb8\x99"']
     path.write_bytes(b"\n".join(lines))
@@ -357,9 +364,9 @@ def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path
     assert [(r["line"], r["text"]) for r in map(json.loads, out.splitlines())] == [(1, "乙"), (7, "丙")]
     for part in (
         "line 2: not JSON",
-        "line 3: 'text' is not a text",
+        "line 3: 'text' must be a string",
         "line 4: not UTF-8",
-        "line 5: an object or",
+        "line 5: expected an object or",
     ):
         assert f"{path}, {part}" in err
     bad_csv = tmp_path / "in.csv"
@@ -369,7 +376,7 @@ def test_broken_lines_are_reported_and_the_rest_is_done(run: Any, tmp_path: Path
     assert "line 3: not UTF-8" in err
 
 
-def test_texts_and_drugs_that_the_model_cannot_take_are_reported(run: Any, tmp_path: Path) -> None:
+def test_texts_and_drugs_that_the_model_rejects_are_reported(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     lines = ['"乙"', '"a\\ud83d b"', '{"text": "丙", "drug": "%s"}' % ("药" * 900), "[" * 100_000, "9" * 5000, '"丁"']
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -377,15 +384,15 @@ def test_texts_and_drugs_that_the_model_cannot_take_are_reported(run: Any, tmp_p
     assert code == 2
     assert [(r["line"], r["text"]) for r in map(json.loads, out.splitlines())] == [(1, "乙"), (6, "丁")]
     for part in (
-        "line 2: Character 1 is half a surrogate pair",
+        "line 2: Character 1 is an unpaired surrogate",
         "line 3: A prompt of",
-        "line 4: JSON that cannot be read",
-        "line 5: JSON that cannot be read",
+        "line 4: unreadable JSON",
+        "line 5: unreadable JSON",
     ):
         assert f"{path}, {part}" in err
 
 
-def test_csv_of_any_length_and_any_separator_inside(run: Any, tmp_path: Path) -> None:
+def test_csv_with_long_cells_and_line_separators(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     texts = ["乙\u2028增强\x0c本品", "乙" + " " * 140_000 + "。", "丙\n丁"]
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -399,28 +406,188 @@ def test_csv_of_any_length_and_any_separator_inside(run: Any, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["none.txt"], "there is no file none.txt"),
-        (["x.odt"], "the format is not known"),
+        ([REPOSITORY / "LICENSE"], "unknown file extension"),
         (["-", "--resume"], "need --output"),
         (["-", "--batch-size", "0"], "at least 1"),
-        (["-", "--output", "x.pdf"], "'pdf' is not known"),
+        (["-", "--output", "x.pdf"], "the extension of x.pdf names no format. Give --format jsonl|csv"),
+        (["-", "--output", "x"], "the extension of x names no format. Give --format jsonl|csv"),
+        ([__file__, "--drug", " "], "--drug: the name is blank"),
+        ([__file__, "--encoding", "gbkk"], "--encoding gbkk is not known"),
+        ([REPOSITORY], "is a directory. Name the files in it"),
+        (["-", "--output", REPOSITORY], "is a directory. Name a file in it"),
+        (["-", "--html", REPOSITORY], "is a directory. Name a file in it"),
+        (["-", "--html", "x.jsonl", "--output", "x.jsonl"], "both name x.jsonl"),
+        ([REPOSITORY / "README.md", "--html", REPOSITORY / "README.md"], "is both input and output"),
+        (["-", "--min-confidence", "95%"], "--min-confidence 95%: this model is not calibrated"),
+        (["-", "--min-confidence", "much"], "--min-confidence much is neither a score such as 0.8 nor"),
+        (["-", "--min-confidence", "0.5", "--relation-threshold", "0.4"], "and --relation-threshold 0.4 exclude each"),
+        (["-", "--entity-threshold", "1.5"], "--entity-threshold 1.5 must lie between 0 and 1"),
+        (["-", "--backend", "abacus"], "--backend abacus is not known"),
     ],
 )
-def test_wrong_options(run: Any, arguments: list[str], message: str) -> None:
-    code, out, err = run(*arguments)
+def test_wrong_options_are_refused_before_any_text_is_read(run: Any, arguments: list[Any], message: str) -> None:
+    code, out, err = run(*arguments, *(["--input-format", "txt"] if __file__ in arguments else []))
     assert (code, out) == (1, "")
-    assert message in err
-    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1 and err.startswith("iser-extract: ") and message in err
 
 
-def test_a_wrong_column_is_named(run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("none", "--model: there is no directory"),
+        ("empty", "is not a checkpoint: it has no config.json"),
+        ("file", "is a file. Name the directory of a checkpoint"),
+        ("encoder", "is a bert model"),
+    ],
+)
+def test_a_wrong_model_is_named(
+    chinese_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "encoder").symlink_to(chinese_model.parent / "encoder")
+    assert main([__file__, "--input-format", "txt", "--model", str(tmp_path / model)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert message in error and str(tmp_path / model) in error
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\r\n \n\u3000"])
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv"])
+def test_files_without_text(run: Any, tmp_path: Path, content: str, kind: str) -> None:
+    path = tmp_path / f"无 文本.{kind}"
+    path.write_text(content, encoding="utf-8", newline="")
+    if kind != "csv" or not content:
+        assert run(path) == (0, "", f"iser-extract: there is no text in {path}.\n")
+
+
+def test_an_interruption_says_how_to_go_on(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling_iser.command_line.load_extractor", interrupt)
+    path = write_inputs(tmp_path)["txt"]
+    assert run(path) == (130, "", "iser-extract: interrupted\n")
+    code, _, err = run(path, "--output", tmp_path / "out.jsonl")
+    assert code == 130 and "--resume" in err
+
+
+def test_a_reader_that_has_seen_enough(chinese_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("乙增强本品\n" * 2000, encoding="utf-8")
+    command = [sys.executable, "-m", "modeling_iser.command_line", str(path), "--model", str(chinese_model), "--quiet"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert json.loads(process.stdout.readline())["line"] == 1
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")
+    process.stderr.close()
+
+
+# ------------------------------------------------------------------------------------------ encodings
+
+
+SENTENCE = "与乙合用,本品的作用增强。"
+
+
+def encoded(kind: str, encoding: str, directory: Path) -> Path:
+    """A file with `SENTENCE` in an encoding."""
+    contents = {
+        "txt": SENTENCE,
+        "jsonl": json.dumps({"text": SENTENCE}, ensure_ascii=False),
+        "csv": f'text,"编号"\r\n"{SENTENCE}",1\r\n',
+        "md": f"# 药物相互作用\n\n{SENTENCE}\n",
+        "html": f"<h1>药物相互作用</h1><p>{SENTENCE}</p>",
+    }
+    path = directory / f"in.{kind}"
+    path.write_bytes(contents[kind].encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "md", "html"])
+def test_encodings_are_detected(run: Any, tmp_path: Path, kind: str) -> None:
+    answers = {}
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030"):
+        path = encoded(kind, encoding, tmp_path)
+        code, out, err = run(path, "--drug", DRUG)
+        assert code == 0, (encoding, err)
+        assert [json.loads(line)["text"] for line in out.splitlines()][-1] == SENTENCE, encoding
+        assert (f"{path}: not UTF-8; read as GB18030" in err) == (encoding == "gb18030"), err
+        answers[encoding] = without_scores([json.loads(line) for line in out.splitlines()])
+    assert all(answer == answers["utf-8"] for answer in answers.values())
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "md", "html"])
+def test_an_encoding_that_cannot_be_detected_is_named_and_can_be_given(run: Any, tmp_path: Path, kind: str) -> None:
+    for encoding in ("utf-16-le", "euc_jp", "cp1252"):
+        path = encoded(kind, "utf-8", tmp_path)
+        text = path.read_text(encoding="utf-8")
+        if encoding == "cp1252":
+            text = (
+                text.replace(SENTENCE, "Müller trinkt Kaffee im Café").replace("编号", "n").replace("药物相互作用", "é")
+            )
+        elif encoding == "euc_jp":
+            text = text.replace(SENTENCE, "これはテストです").replace("编号", "n").replace("药物相互作用", "n")
+        path.write_bytes(text.encode(encoding))
+        code, out, err = run(path)
+        if encoding != "euc_jp":  # much of which is valid GB18030 too, and read as that with a note
+            assert (code, out) == (2, "") and f"{path}, line " in err and "--encoding" in err
+        elif code == 0:
+            assert "read as GB18030" in err
+        code, out, err = run(path, "--encoding", encoding)
+        assert code == 0 and "UTF-8" not in err and out.strip(), (encoding, err)
+        assert all(json.loads(line)["text"] in text for line in out.splitlines())
+
+
+def test_what_an_encoding_cannot_hold_is_reported_line_by_line(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"\n".join([*(text.encode("gb18030") for text in TEXTS), b"\xff", "戊".encode("gb18030")]))
+    code, out, err = run(path, "--encoding", "gb2312")
+    assert code == 2 and err == f"iser-extract: {path}, line 4: not gb2312\n"
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [*TEXTS, "戊"]
+    path.write_bytes("\n".join(TEXTS).encode("utf-16") + b"\x00")
+    code, out, err = run(path)
+    assert code == 2 and "the rest of the file is not utf-16" in err
+
+
+def test_standard_input_in_gb18030(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "\n".join(TEXTS).encode("gb18030")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))  # type: ignore[arg-type]
+    code, out, err = run("-")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == TEXTS
+    assert code == 0 and "standard input: not UTF-8; read as GB18030" in err
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "note"),
+    [
+        ("gb2312", "gb18030", None),
+        ("big5", "big5", None),
+        ("utf-16", "utf-8", None),
+        ("utf-8", "gb18030", "the declared encoding utf-8 is wrong"),
+        ("nonsense", "utf-8", "the declared encoding nonsense is wrong"),
+    ],
+)
+def test_the_encoding_that_html_declares(
+    run: Any, tmp_path: Path, declared: str, encoding: str, note: str | None
+) -> None:
+    path = tmp_path / "in.html"
+    text = "與乙合用有害。" if encoding == "big5" else "与乙合用有害,镕。"
+    path.write_bytes(f'<meta charset="{declared}"><p>{text}</p>'.encode(encoding))
+    code, out, err = run(path, "--drug", DRUG)
+    assert code == 0 and json.loads(out)["text"] == text
+    assert (note or "no section") in err or "there is no section" in err
+    assert ("declared encoding" in err) == (note is not None)
+
+
+def test_error_for_a_missing_column(run: Any, tmp_path: Path) -> None:
     path = write_inputs(tmp_path)["csv"]
     code, _, err = run(path, "--text-column", "sentence")
     assert code == 1
-    assert "no column 'sentence'; there are id, text" in err
+    assert "no column 'sentence'; the columns are id, text" in err
     assert run(path, "--text-column", "id")[0] == 0
     code, _, err = run(write_inputs(tmp_path)["parquet"], "--text-column", "sentence")
     assert code == 1
-    assert "no column 'sentence'; there are text" in err
+    assert "no column 'sentence'; the columns are text" in err
 
 
 def test_outputs(run: Any, tmp_path: Path) -> None:
@@ -437,7 +604,7 @@ def test_outputs(run: Any, tmp_path: Path) -> None:
     assert "the model cannot be loaded on meat" in err
 
 
-def test_resume_neither_loses_nor_repeats(run: Any, chinese_model: Path, tmp_path: Path) -> None:
+def test_resume_neither_loses_nor_repeats_results(run: Any, chinese_model: Path, tmp_path: Path) -> None:
     path, whole, output = tmp_path / "in.txt", tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     path.write_text("\n".join(f"乙{index}增强本品与丙{index}" for index in range(3000)), encoding="utf-8")
     assert run(path, "--output", whole, "--batch-size", 2)[0] == 0
@@ -466,7 +633,7 @@ def test_resume_neither_loses_nor_repeats(run: Any, chinese_model: Path, tmp_pat
     assert f"the input has no line 1 of {path}" in err
 
 
-def test_resume_after_a_text_that_the_model_could_not_take(run: Any, tmp_path: Path) -> None:
+def test_resume_after_a_rejected_text(run: Any, tmp_path: Path) -> None:
     path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in ("乙", "\ud83d", "丙", "丁")), encoding="utf-8")
     assert run(path, "--output", output)[0] == 2
@@ -475,7 +642,7 @@ def test_resume_after_a_text_that_the_model_could_not_take(run: Any, tmp_path: P
     output.unlink()
     code, _, err = run(path, "--output", output, "--resume")
     assert code == 2
-    assert "line 2: there is no result of it, but of later lines" in err
+    assert "line 2: the interrupted run has no result for this line" in err
     assert [record["text"] for record in read_lines(output)] == ["乙", "丙", "丁"]
 
 
@@ -498,18 +665,18 @@ def test_a_drug_for_each_text(extractor: Any) -> None:
     apart = [extractor(text, drug=drug) for text, drug in zip(texts, drugs, strict=True)]
     assert without_scores(extractor(texts, drug=drugs)) == without_scores(apart)
     assert without_scores(extractor(tuple(texts), drug=drugs)) == without_scores(apart)
-    items = [{"text": texts[0], "drug": "丁片"}, texts[1], texts[2]]  # what a text brings along comes first
+    items = [{"text": texts[0], "drug": "丁片"}, texts[1], texts[2]]  # The drug of a text takes precedence.
     assert [answer["drug"]["text"] for answer in extractor(items, drug=drugs)] == ["丁片", "乙片", "丙片"]
-    with pytest.raises(ValueError, match="There are 2 of drug for 3 texts"):
+    with pytest.raises(ValueError, match="drug has 2 values for 3 texts"):
         extractor(texts, drug=drugs[:2])
     with pytest.raises(ValueError, match="To stream texts, give each its own"):
         extractor((text for text in texts), drug=drugs)
-    with pytest.raises(TypeError, match="drug is a text"):
+    with pytest.raises(TypeError, match="drug must be a text"):
         extractor(texts[0], drug=drugs)
 
 
 @pytest.mark.parametrize("drug", [None, DRUG])
-def test_entities_that_the_caller_knows(extractor: Any, drug: str | None) -> None:
+def test_given_entities(extractor: Any, drug: str | None) -> None:
     found = extractor(LEAFLET, drug=drug, rules=False)
     mine = [{key: entity[key] for key in ("start", "end", "type")} for entity in found["entities"]]
     given = extractor({"text": LEAFLET, "entities": mine}, drug=drug, rules=False)
@@ -517,8 +684,8 @@ def test_entities_that_the_caller_knows(extractor: Any, drug: str | None) -> Non
     ends = {(entity["start"], entity["end"]) for entity in found["entities"]} | {(None, None)}
     for relation in given["relations"]:
         assert {(relation[role]["start"], relation[role]["end"]) for role in ("head", "tail")} <= ends
-    if drug is None:  # with a drug, extraction need not take the prompt for an entity
-        # The text has two windows: given, an entity where they overlap is one of both.
+    if drug is None:  # With a drug, extraction need not find the prompt.
+        # The text has two windows; a given entity in their overlap belongs to both.
         expected, scores = scores_of(found), scores_of(given)
         assert {key: scores[key] for key in expected} == pytest.approx(expected, abs=2e-3)
     assert len(given["relations"]) > 2
@@ -527,7 +694,7 @@ def test_entities_that_the_caller_knows(extractor: Any, drug: str | None) -> Non
     assert several[1]["entities"] == []
 
 
-def test_a_given_entity_called_no_drug_stays(extractor: Any) -> None:
+def test_given_entities_are_not_removed_by_rules(extractor: Any) -> None:
     answer = extractor("药物增强本品", drug="甲片", entities=[{"start": 0, "end": 2}])
     assert [(entity["text"], entity["type"]) for entity in answer["entities"]] == [("药物", "药物")]
 
@@ -535,14 +702,14 @@ def test_a_given_entity_called_no_drug_stays(extractor: Any) -> None:
 @pytest.mark.parametrize(
     ("entity", "message"),
     [
-        ({"start": 5, "end": 8}, r"from 5 to 8, 'MN1', cuts a word.*The words there: 'ACMN12'"),
-        ({"start": 1, "end": 99}, "from 1 to 99, .* lies in no sentence"),
-        ({"start": 0, "end": 4}, "lies in no sentence of the text; split_sentences=False"),
-        ({"start": 2}, "An entity is"),
-        ("乙", "An entity is"),
+        ({"start": 5, "end": 8}, r"from 5 to 8, 'MN1', does not start and end at word .*The words there: 'ACMN12'"),
+        ({"start": 1, "end": 99}, "from 1 to 99, .* does not lie within a sentence"),
+        ({"start": 0, "end": 4}, "does not lie within a sentence of the text; with split_sentences=False"),
+        ({"start": 2}, "An entity must be"),
+        ("乙", "An entity must be"),
     ],
 )
-def test_entities_that_are_not_there(extractor: Any, entity: Any, message: str) -> None:
+def test_wrong_given_entities(extractor: Any, entity: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         extractor("甲。乙ACMN12丙", entities=[entity], split_sentences=True)
 
@@ -550,32 +717,87 @@ def test_entities_that_are_not_there(extractor: Any, entity: Any, message: str) 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("durg", "'durg' is no argument of the pipeline. Known: drug, entities.*Did you mean 'drug'?"),
+        ("durg", "'durg' is not an argument of the pipeline. Known: drug, entities.*Did you mean 'drug'?"),
         ("threshold", "Did you mean '.*_threshold'"),
         ("xyz", "Known: drug, entities, split_sentences"),
     ],
 )
-def test_an_argument_that_is_not_known(extractor: Any, chinese_model: Path, argument: str, message: str) -> None:
+def test_unknown_arguments(extractor: Any, chinese_model: Path, argument: str, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         extractor("乙", **{argument: 1})
     with pytest.raises(TypeError, match=message):
         load(chinese_model, **{argument: 1})
 
 
-def test_joint_extraction_knows_no_drug(extractor: Any, chinese_model: Path) -> None:
+def test_joint_extraction_has_no_drug(extractor: Any, chinese_model: Path) -> None:
     joint = pipeline("joint-extraction", model=str(chinese_model), pipeline_class=JointExtractionPipeline)  # type: ignore[call-overload]
     (answer,) = joint([LEAFLET])
     plain = extractor(LEAFLET)
     assert set(answer) == {"text", "entities", "relations"}
     assert without_scores({**answer, "drug": None}) == without_scores(plain)
     assert "<svg" in answer.to_html() or "<div" in answer.to_html()
-    with pytest.raises(TypeError, match="'drug' is no argument"):
-        joint(LEAFLET, drug=DRUG)
+    for inputs in (LEAFLET, [LEAFLET], {"text": LEAFLET, "drug": DRUG}):
+        with pytest.raises(ValueError, match=r'only pipeline\("ddi-extraction"\) takes a drug'):
+            joint(inputs, **({} if isinstance(inputs, dict) else {"drug": DRUG}))
     with pytest.raises(ValueError, match="has no default model"):
         pipeline("joint-extraction")  # type: ignore[call-overload]
 
 
-def test_the_rules_apply_where_there_is_a_drug(extractor: Any) -> None:
+NO_DRUG = "this model takes no drug, since 药物 is not among its entity types (Loc, Org, Peop)"
+
+
+@pytest.mark.parametrize("kind", [DdiExtractionPipeline, JointExtractionPipeline])
+def test_a_drug_is_refused_by_a_model_that_knows_none(make_model: Callable[..., Any], kind: Any) -> None:
+    model = make_model()
+    extractor = kind(model=model, tokenizer=model.tokenizer)
+    text = SENTENCES[0]
+    assert extractor(text)["entities"]
+    for inputs, arguments in [
+        (text, {"drug": DRUG}), ([text], {"drug": DRUG}), ([text], {"drug": [DRUG]}),
+        ({"text": text, "drug": DRUG}, {}), ([text, {"text": text, "drug": DRUG}], {}),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"drug=.*{DRUG}.*: {re.escape(NO_DRUG)}"):
+            extractor(inputs, **arguments)
+    with pytest.raises(ValueError, match=re.escape(NO_DRUG)):
+        kind(model=model, tokenizer=model.tokenizer, drug=DRUG)
+
+
+def test_a_drug_is_refused_by_the_commands_of_a_model_that_knows_none(
+    make_model: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tmp_path / "people"), "--quiet"]
+    make_model().save_pretrained(tmp_path / "people")
+    texts, table, leaflet = (tmp_path / name for name in ("in.txt", "in.csv", "in.md"))
+    texts.write_text(SENTENCES[0], encoding="utf-8")
+    table.write_text(f"text,drug\n{SENTENCES[0]},x\n{SENTENCES[1]},y\n", encoding="utf-8")
+    leaflet.write_text(f"通用名称:华法林钠片\n\n{SENTENCES[0]}\n", encoding="utf-8")
+    for engine in ([], ["--engine", "ray", "--output", str(tmp_path / "out")]):
+        assert main([str(texts), "--drug", DRUG, *engine, *model]) == 1
+        assert capsys.readouterr() == ("", f"iser-extract: --drug {DRUG}: {NO_DRUG}.\n")
+    assert main([str(table), "--drug-column", "drug of leaflet", *model]) == 1
+    assert capsys.readouterr() == ("", f"iser-extract: --drug-column drug of leaflet: {NO_DRUG}.\n")
+    assert not (tmp_path / "out").exists()
+    # What a file says of a drug, unasked, is no reason to refuse its texts.
+    assert main([str(table), str(leaflet), *model]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["drug"] for line in out.splitlines()] == [None] * 4
+    assert err.count("this model takes no drug, so 'drug' is ignored") == 1 and "--drug" not in err
+    handler = EndpointHandler(str(tmp_path / "people"), device="cpu")
+    for request in ({"inputs": "x", "parameters": {"drug": DRUG}}, {"inputs": {"text": "x", "drug": DRUG}}):
+        assert NO_DRUG in handler(request)["error"]
+
+
+def test_a_model_with_other_types_too_knows_which_is_the_drug(chinese_model: Path) -> None:
+    model = IserForJointExtraction.from_encoder(
+        chinese_model.parent / "encoder", ["疾病", "药物"], ["协同"], max_span_width=3, context_attention_heads=2,
+        first_pass_threshold=0.0,
+    )  # fmt: skip
+    extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)
+    answer = extractor({"text": "乙增强本品", "entities": [{"start": 0, "end": 1, "type": "药物"}]}, drug=DRUG)
+    assert answer["drug"]["type"] == "药物"
+
+
+def test_rules_apply_if_a_drug_is_given(extractor: Any) -> None:
     text = "甲乙丙片增强药物,甲乙丙减弱丁"
     free = extractor(text, drug="甲乙丙片", rules=False, relation_threshold=0.0)
     ruled = extractor(text, drug="甲乙丙片", relation_threshold=0.0)
@@ -603,7 +825,7 @@ class TestBundledModel:
     def bundled(self) -> Any:
         return pipeline("ddi-extraction")
 
-    def test_it_answers_offline_in_a_fresh_process(self, tmp_path: Path) -> None:
+    def test_offline_in_a_new_process(self, tmp_path: Path) -> None:
         code = (
             "import json, modeling_iser; from transformers import pipeline; "
             "print(json.dumps(pipeline('ddi-extraction')('与多巴胺合用,本品的利尿作用加强', drug='布美他尼片', "
@@ -618,7 +840,7 @@ class TestBundledModel:
         (triple,) = json.loads(result.stdout.splitlines()[-1])
         assert (triple["head"], triple["relation"], triple["tail"]) == ("多巴胺", "协同", "布美他尼片")
 
-    def test_it_carries_its_code(self, bundled: Any, tmp_path: Path) -> None:
+    def test_loads_its_own_code(self, bundled: Any, tmp_path: Path) -> None:
         code = (
             "import json, sys; from transformers import AutoModel, pipeline; "
             f"model = AutoModel.from_pretrained({str(DEFAULT_MODEL)!r}, trust_remote_code=True); "
@@ -659,7 +881,7 @@ class TestBundledModel:
             for drug in (None, "华法林钠片"):
                 check_offsets(bundled(text, drug=drug), text)
 
-    def test_saved_pipelines_say_nothing_of_this_machine(self, bundled: Any, tmp_path: Path) -> None:
+    def test_saved_pipelines_contain_no_local_paths(self, bundled: Any, tmp_path: Path) -> None:
         bundled.save_pretrained(tmp_path)
         assert str(REPOSITORY) not in (tmp_path / "config.json").read_text(encoding="utf-8")
         again = pipeline("ddi-extraction", model=str(tmp_path), trust_remote_code=True)

@@ -1,12 +1,12 @@
-"""Predictions as pre-annotations of doccano and Label Studio, and the loop of extracting, correcting and training."""
+"""Predictions as pre-annotations for doccano and Label Studio, and the loop of extraction, correction and training."""
 
 from __future__ import annotations
 
 import copy
 import csv
-import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ SUFFIXES = {"doccano": ".jsonl", "label-studio": ".json"}
 TOOLS = list(SUFFIXES)
 
 
-# ------------------------------------------------------------------------------------------ what tools do
+# --------------------------------------------------------------------------------- simulated tools
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -43,12 +43,12 @@ def read_file(tool: str, path: Path) -> list[Any]:
 
 
 def label_studio_export(tasks: list[Any]) -> list[Any]:
-    """What Label Studio exports where an annotator submits every prediction as it is."""
+    """The export of Label Studio after an annotator has submitted every prediction unchanged."""
     exported = []
     for number, task in enumerate(tasks, 101):
         (prediction,) = task["predictions"]
         result = copy.deepcopy(prediction["result"])
-        # Label Studio keeps one relation from one region to another, the first.
+        # Label Studio keeps only the first of several relations between the same regions.
         pairs = [(item["from_id"], item["to_id"]) for item in result if item["type"] == "relation"]
         assert len(set(pairs)) == len(pairs)
         exported.append({"id": number, "data": task["data"], "annotations": [{"id": number, "result": result}]})
@@ -56,7 +56,7 @@ def label_studio_export(tasks: list[Any]) -> list[Any]:
 
 
 def doccano_export(records: list[Any]) -> list[Any]:
-    """What doccano exports where an annotator approves every text as it is: ids of its own, and no scores."""
+    """The export of doccano after an annotator has approved every text unchanged: with new ids, without scores."""
     exported, shift = [], 7000
     for record in records:
         known = {"text", "entities", "relations"}
@@ -84,11 +84,11 @@ def write_export(tool: str, pre_annotations: Path, export: Path) -> None:
         export.write_text(json.dumps(label_studio_export(items), ensure_ascii=False), encoding="utf-8")
 
 
-# ------------------------------------------------------------------------------------- any results at all
+# ---------------------------------------------------------------------------------- arbitrary results
 
 
 def as_annotations(result: dict[str, Any]) -> tuple[str, set[Any], set[Any]]:
-    """Text, entities and relations of a result as a corpus has them, in the simplest words."""
+    """Text, entities and relations of a result in the form of a corpus, computed literally."""
     drug = result["drug"]["text"] if result["drug"] else ""
     prompt = f"{drug}@" if drug else ""
 
@@ -115,7 +115,7 @@ labels = st.sampled_from(["药物", "协同", "a<b & \"c\" 'd'", "Live_In"])
 
 @st.composite
 def results(draw: st.DrawFn, line: int) -> dict[str, Any]:
-    """A result as the pipeline gives it: entities of whole words, relations between them and the leaflet's drug."""
+    """A result of the pipeline: entities of whole words, and relations between them and the leaflet's drug."""
     text = draw(st.text(st.sampled_from("甲乙ab1 \t\r\n。,@-😀é\u0301\u3000"), min_size=1, max_size=20)) + "丙"
     name = draw(st.none() | st.sampled_from(["甲片", "维生素 C@2", "Co-A 5%"]))
     drug = {"text": name, "type": draw(labels), "mentions": []} if name else None
@@ -142,7 +142,7 @@ several = st.integers(1, 4).flatmap(lambda number: st.tuples(*(results(line) for
 @pytest.mark.parametrize("tool", TOOLS)
 @settings(max_examples=60)
 @given(several=several)
-def test_readers_read_back_what_was_predicted(
+def test_predictions_are_read_back(
     tool: str, tmp_path_factory: pytest.TempPathFactory, several: tuple[dict[str, Any], ...]
 ) -> None:
     directory = tmp_path_factory.mktemp("files")
@@ -153,7 +153,7 @@ def test_readers_read_back_what_was_predicted(
     assert [document for document in read if isinstance(document, ValueError)] == []
     assert [document["id"] for document in read] == [f"in.txt:{result['line']}" for result in several]
     assert [of_document(document) for document in read] == [as_annotations(result) for result in several]
-    # Scores stand where they belong: with each entity and relation, and the least of them with the text.
+    # Each entity and relation has its score, and the text the least of them.
     for item, result in zip(read_file(tool, path), several, strict=True):
         in_text = [entity["score"] for entity in result["entities"]]
         assert certainty(result) == min([*in_text, *(r["score"] for r in result["relations"])], default=1)
@@ -172,7 +172,7 @@ def test_readers_read_back_what_was_predicted(
 
 @settings(max_examples=30)
 @given(several=several)
-def test_pre_annotations_are_what_the_tools_document(
+def test_pre_annotations_have_the_documented_form(
     tmp_path_factory: pytest.TempPathFactory, several: tuple[dict[str, Any], ...]
 ) -> None:
     directory = tmp_path_factory.mktemp("files")
@@ -203,7 +203,7 @@ def test_pre_annotations_are_what_the_tools_document(
             assert part["id"] not in own | seen
             own.add(part["id"])
         seen |= own
-    # doccano makes a table of the records: a key that some lack would become a value that is no JSON.
+    # doccano reads the records as a table, where a missing key would become NaN, which is not JSON.
     records = read_lines(directory / "doccano")
     assert {frozenset(record) for record in records} == {
         frozenset({"id", "text", "entities", "relations", "Comments", "certainty", "model"})
@@ -214,7 +214,7 @@ def test_pre_annotations_are_what_the_tools_document(
         assert all(isinstance(number, int) for number in ids)
 
 
-def test_the_labelling_interface_has_all_labels() -> None:
+def test_labelling_interface_has_all_labels() -> None:
     names = ["药物", "a<b & \"c\" 'd'", "Live_In"]
     root = ElementTree.fromstring(labelling_interface(names, names))
     for tag in ("Labels/Label", "Relations/Relation"):
@@ -224,7 +224,7 @@ def test_the_labelling_interface_has_all_labels() -> None:
 
 @settings(max_examples=40)
 @given(several=several)
-def test_the_most_uncertain_first(
+def test_most_uncertain_results_come_first(
     tmp_path_factory: pytest.TempPathFactory, several: tuple[dict[str, Any], ...]
 ) -> None:
     path = tmp_path_factory.mktemp("files") / "results.jsonl"
@@ -237,7 +237,7 @@ def test_the_most_uncertain_first(
 
 
 def save_model(directory: Path, relation_types: list[str]) -> Path:
-    """A checkpoint with random weights that takes many spans for entities, so that there is something to see."""
+    """A checkpoint with random weights whose bias makes it find many entities."""
     torch.manual_seed(0)
     model = IserForJointExtraction.from_encoder(
         save_encoder("bert", directory / "encoder"), ENTITY_TYPES, relation_types, max_span_width=2,
@@ -310,7 +310,7 @@ def test_extraction_as_pre_annotations(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_model_of_entities_alone(run: Any, inputs: Path, tmp_path: Path, tool: str) -> None:
+def test_model_without_relations(run: Any, inputs: Path, tmp_path: Path, tool: str) -> None:
     checkpoint = save_model(tmp_path, [])
     output = tmp_path / f"tasks{SUFFIXES[tool]}"
     assert run(inputs, "--model", checkpoint, "--output", output, "--format", tool, "--order", "uncertain")[0] == 0
@@ -334,7 +334,7 @@ def test_order_and_resume(run: Any, model: Path, inputs: Path, tmp_path: Path) -
     assert list(map(certainty, ordered)) == sorted(map(certainty, expected))
     assert list(map(certainty, ordered)) != list(map(certainty, expected))
     assert sorted(result["line"] for result in ordered) == [result["line"] for result in expected]
-    # As after an interruption in the middle of a line.
+    # An interruption in the middle of a line.
     lines = plain.read_bytes().splitlines(keepends=True)
     (tmp_path / "tasks.jsonl.partial").write_bytes(b"".join(lines[:3]) + lines[3][:20])
     arguments = [inputs, *uncertain, "--output", output, "--format", "doccano", "--resume"]
@@ -356,7 +356,7 @@ def test_standard_output(run: Any, model: Path, inputs: Path, tmp_path: Path, to
     assert (code, out) == (0, output.read_text(encoding="utf-8"))
 
 
-def test_what_cannot_be_annotated_is_reported(run: Any, model: Path, tmp_path: Path) -> None:
+def test_blank_texts_are_reported(run: Any, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "Lund ."}\n{"text": ""}\n{"text": " \\n"}\n', encoding="utf-8")
     for tool in TOOLS:
@@ -381,20 +381,19 @@ def test_wrong_options(run: Any, inputs: Path, tmp_path: Path, monkeypatch: pyte
     code, _, err = run(inputs, inputs, "--format", "label-studio", "--output", output)
     assert code == 1
     assert "a file is given twice" in err
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "datasets" else find_spec(name))
+    monkeypatch.setitem(sys.modules, "datasets", None)
     code, _, err = run(inputs, "--format", "label-studio", "--output", output)
     assert code == 1
-    assert 'needs the package datasets: pip install -e ".[corpus]"' in err
+    assert 'datasets is not installed; pip install "iser[corpus]" installs it' in err
     assert not list(tmp_path.glob("tasks*"))
 
 
-# ------------------------------------------------------------------------------------------- the loop
+# ------------------------------------------------------------------------------------------- annotation loop
 
 
 @pytest.mark.skipif(not (DEFAULT_MODEL / "config.json").is_file(), reason="no model is bundled")
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_page_on_the_loop(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_annotation_loop(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("recipes", "modeling_iser"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     monkeypatch.chdir(tmp_path)
@@ -407,7 +406,7 @@ def test_the_page_on_the_loop(tool: str, tmp_path: Path, monkeypatch: pytest.Mon
     (loop / "exports").mkdir()
     export = loop / "exports" / f"corrected{SUFFIXES[tool]}"
     write_export(tool, loop / f"tasks{SUFFIXES[tool]}", export)
-    # The correction: the annotator takes all relations out of one text.
+    # The annotator deletes all relations of one text.
     exported = read_file(tool, export)
     (corrected,) = (item for item in exported if "泮托拉唑" in json.dumps(item, ensure_ascii=False))
     if tool == "doccano":

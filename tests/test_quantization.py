@@ -1,4 +1,4 @@
-"""Modules that a library replaces by its own: the model must go on working."""
+"""Quantisation to 8-bit integers, and other libraries that replace the model's modules."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ SENTENCES = [document["tokens"] for document in DOCUMENTS]
 
 @pytest.mark.parametrize("kinds", [{nn.Linear}, {nn.Linear, nn.LSTM, nn.GRU}], ids=["linear", "recurrent"])
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_a_model_in_8_bit_integers_extracts(make_model: MakeModel, variant: str, kinds: set[type[nn.Module]]) -> None:
+def test_quantized_model_extracts(make_model: MakeModel, variant: str, kinds: set[type[nn.Module]]) -> None:
     model = make_model(variant, first_pass_threshold=0.01, relation_threshold=0.0)
     expected = model.extract(SENTENCES)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao moves to a package of its own
+        warnings.simplefilter("ignore")  # torch.ao is deprecated
         quantized = torch.ao.quantization.quantize_dynamic(model, kinds, dtype=torch.qint8)
     replaced = [module for module in quantized.modules() if "quantized" in type(module).__module__]
     assert len(replaced) > 5
     found = quantized.extract(SENTENCES)
     assert quantized.extract(SENTENCES, exact=True)
     assert [document["tokens"] for document in found] == [document["tokens"] for document in expected]
-    assert model.extract(SENTENCES) == expected, "the model itself stays what it was"
+    assert model.extract(SENTENCES) == expected, "the original model must not change"
 
 
 class Wrapped(nn.Module):
-    """A module in another's place that shows nothing of its weights."""
+    """Replaces a module without exposing its weights."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ def test_replaced_modules_are_called(make_model: MakeModel, variant: str) -> Non
                 assert item == {**same, "score": pytest.approx(same["score"], abs=1e-9)}
 
 
-def test_rounding_error_is_what_rounding_loses() -> None:
-    values = torch.tensor([0.15] * 10_000 + [40.0])  # a value far greater than the others rounds them away
+def test_rounding_error_equals_explicit_rounding() -> None:
+    values = torch.tensor([0.15] * 10_000 + [40.0])  # An outlier rounds all other values to zero.
     step = 40.0 / 127
     rounded = [round(value / step) * step for value in values.tolist()]
     lost = sum((a - b) ** 2 for a, b in zip(rounded, values.tolist(), strict=True)) ** 0.5
@@ -78,7 +78,7 @@ def test_rounding_error_is_what_rounding_loses() -> None:
     assert rounding_error(torch.zeros(0, 3)) == 0.0
 
 
-def test_layers_that_8_bit_integers_would_spoil_stay_in_single_precision(make_model: MakeModel) -> None:
+def test_sensitive_layers_stay_in_single_precision(make_model: MakeModel) -> None:
     model = make_model(first_pass_threshold=0.01, relation_threshold=0.0)
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     assert set(spoiled_layers(model, SENTENCES, most_error=0.0)) <= linear
@@ -91,14 +91,14 @@ def test_layers_that_8_bit_integers_would_spoil_stay_in_single_precision(make_mo
     quantized = quantize_int8(model)
     assert type(quantized.get_submodule(kept)) is nn.Linear
     assert [d["tokens"] for d in quantized.extract(SENTENCES)] == SENTENCES
-    assert model.get_submodule(kept) is layer, "the model itself stays what it was"
+    assert model.get_submodule(kept) is layer, "the original model must not change"
 
     model.config.float_layers = ["no.such.layer"]
     with pytest.raises(ValueError, match=r"no linear layer no\.such\.layer"):
         quantize_int8(model)
 
 
-def test_the_pipeline_in_8_bit_integers(tmp_path: Path) -> None:
+def test_pipeline_in_8_bit_integers(tmp_path: Path) -> None:
     extractor = pipeline("ddi-extraction", backend="int8")
     (relation,) = extractor("与多巴胺合用,本品的利尿作用加强", drug="布美他尼片")["relations"]
     assert (relation["head"]["text"], relation["type"], relation["tail"]["text"]) == ("多巴胺", "协同", "布美他尼片")

@@ -1,4 +1,4 @@
-"""`iser-extract --engine ray`, two workers: the rows of the local engine, whoever is killed. All text is ours."""
+"""`iser-extract --engine ray` with two workers gives the rows of the local engine, even if processes are killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .conftest import REPOSITORY
 pytestmark = pytest.mark.cluster
 
 PART = 12
-"""Lines of a part here, so that a few sentences are many parts."""
+"""Lines per part: few, so that a short input has many parts."""
 
 Run = Callable[..., tuple[int, str]]
 
@@ -39,7 +39,7 @@ def ray() -> Iterator[Any]:
         pytest.skip("needs ray")
     from modeling_iser.ray_engine import cluster
 
-    with cluster(workers=2):  # sets what Ray reads when it is imported
+    with cluster(workers=2):  # Sets variables that Ray reads on import.
         import ray
 
         yield ray
@@ -61,7 +61,7 @@ def sentences(count: int) -> list[str]:
 
 
 def without_scores(value: Any, scores: list[float]) -> Any:
-    """The value without its scores, which go to the list: they depend a little on a sentence's neighbours."""
+    """Move scores from a value to the list, because they depend slightly on the batch."""
     if isinstance(value, dict):
         scores += [item for key, item in value.items() if key == "score"]
         return {key: without_scores(item, scores) for key, item in value.items() if key != "score"}
@@ -86,11 +86,11 @@ def wait_for(condition: Callable[[], Any]) -> Any:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise TimeoutError("what the test waits for did not happen")
+    raise TimeoutError("the condition was not met in time")
 
 
 def busy_worker() -> psutil.Process | None:
-    """A process of this test's Ray that is working on a part."""
+    """A worker process of this test's cluster that is working on a part."""
     for process in psutil.Process().children(recursive=True):
         try:
             title = " ".join(process.cmdline())
@@ -102,7 +102,7 @@ def busy_worker() -> psutil.Process | None:
 
 
 @pytest.mark.usefixtures("ray")
-def test_a_killed_worker_loses_and_doubles_nothing(run: Run, tmp_path: Path) -> None:
+def test_killed_worker_neither_loses_nor_repeats_results(run: Run, tmp_path: Path) -> None:
     lines, table = tmp_path / "in.jsonl", tmp_path / "in.csv"
     good = [json.dumps({"text": text}) for text in sentences(360)]
     lines.write_text("\n".join([*good[:7], "{", '"a\\ud83d b"', "", *good[7:]]), encoding="utf-8")
@@ -124,18 +124,18 @@ def test_a_killed_worker_loses_and_doubles_nothing(run: Run, tmp_path: Path) -> 
     with ThreadPoolExecutor() as executor:
         killed = executor.submit(kill)
         code, err = run(lines, table, "--drug", "甲片", "--output", output, "--engine", "ray", "--workers", 2)
-    assert killed.result() < (362 + 10) // PART  # the parts that were there when a worker was gone
+    assert killed.result() < (362 + 10) // PART  # The worker was killed before the last part.
     assert code == 2
     assert sorted(line for line in err.splitlines() if "iser-extract" in line) == sorted(reports.splitlines())
-    assert [part for part in ("line 8: not JSON", "line 9: Character 1 is half") if part not in err] == []
+    assert [part for part in ("line 8: not JSON", "line 9: Character 1 is an unpaired") if part not in err] == []
     results = [[json.loads(line) for line in path.open(encoding="utf-8")] for path in (output, local)]
     places = [[(row["source"], row["line"]) for row in rows] for rows in results]
-    assert places[0] == places[1]  # the parts are joined in the order of the input
+    assert places[0] == places[1]  # Parts are joined in the order of the input.
     check_same_rows(*results)
     assert not parts.exists()
 
 
-def test_a_killed_run_goes_on(ray: Any, run: Run, chinese_model: Path, tmp_path: Path) -> None:
+def test_killed_run_is_resumed(ray: Any, run: Run, chinese_model: Path, tmp_path: Path) -> None:
     path, local, output = tmp_path / "in.parquet", tmp_path / "local.parquet", tmp_path / "results"
     parquet.write_table(arrow_table({"sentence": [*sentences(360), None]}), path)
     options = [str(path), "--text-column", "sentence", "--drug", "甲片"]
@@ -163,12 +163,12 @@ def test_a_killed_run_goes_on(ray: Any, run: Run, chinese_model: Path, tmp_path:
     assert not (output / "_SUCCESS").exists()
 
     code, err = run(*options)
-    assert (code, "--resume goes on" in err) == (1, True)
+    assert (code, "Continue with --resume" in err) == (1, True)
     code, err = run(*options, "--resume", "--relation-threshold", 0.3)
-    assert (code, "begun with other relation_threshold" in err) == (1, True)
+    assert (code, "started with a different relation_threshold" in err) == (1, True)
     code, err = run(*options, "--resume")
     assert code == 2
-    assert f"{path}, line 361: 'sentence' is not a text" in err
+    assert f"{path}, line 361: 'sentence' must be a string" in err
     assert {part: part.stat().st_mtime_ns for part in left} == left
     assert len(list(output.glob("part-*"))) == 31
     check_same_rows(parquet.read_table(output).to_pylist(), parquet.read_table(local).to_pylist())
@@ -177,13 +177,25 @@ def test_a_killed_run_goes_on(ray: Any, run: Run, chinese_model: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("ray")
-def test_a_wrong_column_is_named(run: Run, tmp_path: Path) -> None:
+def test_error_for_a_missing_column(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     parquet.write_table(arrow_table({"id": ["乙"]}), path)
     code, err = run(path, "--output", tmp_path / "out.jsonl", "--engine", "ray", "--workers", 1)
     assert code == 1
-    assert f"iser-extract: {path}: no column 'text'; there are id" in err
+    assert f"iser-extract: {path}: no column 'text'; the columns are id" in err
     assert "iser-extract: Traceback" not in err
+
+
+@pytest.mark.usefixtures("ray")
+def test_note_if_nothing_is_found(chinese_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("乙增强本品\n丙\n", encoding="utf-8")
+    command = [str(path), "--engine", "ray", "--workers", "1", "--model", str(chinese_model)]
+    assert main([*command, "--output", str(tmp_path / "found.jsonl")]) == 0
+    assert "no relation was found" not in capsys.readouterr().err
+    assert main([*command, "--output", str(tmp_path / "none.jsonl"), "--relation-threshold", "1"]) == 0
+    err = capsys.readouterr().err
+    assert "iser-extract: no relation was found in 2 texts." in err and "only with --drug" in err
 
 
 @pytest.mark.parametrize(
@@ -194,7 +206,7 @@ def test_a_wrong_column_is_named(run: Run, tmp_path: Path) -> None:
         ([__file__, "--input-format", "txt", "--workers", "2"], "need --engine ray"),
         ([__file__, "--input-format", "txt", "--engine", "ray", "--output", "x", "--workers", "0"], "at least 1"),
         ([__file__, "--input-format", "txt", "--engine", "ray", "--output", "x", "--format", "doccano"], "a directory"),
-        ([__file__, "--input-format", "txt", "--engine", "ray", "--output", "x", "--html", "x.html"], "need one file"),
+        ([__file__, "--input-format", "txt", "--engine", "ray", "--output", "x", "--html", "x.html"], "need a file"),
     ],
 )
 def test_wrong_options(run: Run, arguments: list[str], message: str) -> None:

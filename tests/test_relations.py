@@ -1,4 +1,4 @@
-"""Which relations a document may hold: the triples of the training data, and relations without direction."""
+"""Constraints on relations: signatures from the training data, and symmetric relations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Triple = tuple[tuple[int, int, str], str, tuple[int, int, str]]
 
 
 def triples(document: dict[str, Any]) -> dict[Triple, float]:
-    """Score of each relation between entities as values."""
+    """Triple of entities and relation type → score."""
     ends = [(entity["start"], entity["end"], entity["type"]) for entity in document["entities"]]
     return {(ends[r["head"]], r["type"], ends[r["tail"]]): r["score"] for r in document["relations"]}
 
 
-def test_only_triples_of_the_training_data_are_found(make_model: MakeModel) -> None:
+def test_only_relations_with_known_signatures_are_found(make_model: MakeModel) -> None:
     allowed = [["Peop", "Live_In", "Loc"], ["Loc", "Live_In", "Loc"], ["Org", "Work_For", "Peop"]]
     model = make_model(overlapping_entities=True)
     free = [triples(document) for document in model.extract(WORDS, relation_threshold=0.0)]
@@ -40,7 +40,7 @@ def test_only_triples_of_the_training_data_are_found(make_model: MakeModel) -> N
 
 
 @pytest.mark.parametrize("overlapping", [True, False])
-def test_a_symmetric_relation_is_found_once_with_the_mean_score(make_model: MakeModel, overlapping: bool) -> None:
+def test_symmetric_relation_is_found_once_with_the_mean_score(make_model: MakeModel, overlapping: bool) -> None:
     model = make_model(overlapping_entities=overlapping)
     directed = [triples(document) for document in model.extract(WORDS, relation_threshold=0.0)]
     model.config.symmetric_relations = ["Live_In"]
@@ -58,7 +58,7 @@ def test_a_symmetric_relation_is_found_once_with_the_mean_score(make_model: Make
     assert sum(map(len, expected)) > 10
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
-    # The threshold is of the mean.
+    # The threshold applies to the mean.
     at = [triples(document) for document in model.extract(WORDS, relation_threshold=0.5)]
     assert at == [{key: score for key, score in document.items() if score >= 0.5} for document in found]
 
@@ -66,9 +66,9 @@ def test_a_symmetric_relation_is_found_once_with_the_mean_score(make_model: Make
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"symmetric_relations": ["Married"]}, "symmetric_relations names Married"),
-        ({"relation_signatures": [["Peop", "Live_In"]]}, "relation_signatures holds .'Peop', 'Live_In'."),
-        ({"relation_signatures": [["Peop", "Live_In", "Planet"]]}, "relation_signatures holds"),
+        ({"symmetric_relations": ["Married"]}, "symmetric_relations lists Married"),
+        ({"relation_signatures": [["Peop", "Live_In"]]}, "relation_signatures contains .'Peop', 'Live_In'."),
+        ({"relation_signatures": [["Peop", "Live_In", "Planet"]]}, "relation_signatures contains"),
     ],
 )
 def test_wrong_fields(fields: dict[str, Any], message: str) -> None:
@@ -76,7 +76,7 @@ def test_wrong_fields(fields: dict[str, Any], message: str) -> None:
         IserConfig(entity_types=["Peop", "Loc"], relation_types=["Live_In"], **fields)
 
 
-def test_constraints_travel_with_the_checkpoint(make_model: MakeModel, tmp_path: Any) -> None:
+def test_constraints_are_saved_with_the_checkpoint(make_model: MakeModel, tmp_path: Any) -> None:
     fields = {"relation_signatures": [["Peop", "Live_In", "Loc"]], "symmetric_relations": ["Work_For"]}
     make_model(**fields).save_pretrained(tmp_path)
     config = IserForJointExtraction.from_pretrained(tmp_path).config

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import plots
-from benchmarks.outcomes import f1, outcomes, paired_bootstrap, precision, recall, spans, triples
-from benchmarks.paper import PAPER
+from benchmarks.comparison.outcomes import f1, outcomes, paired_bootstrap, precision, recall, spans, triples
+from benchmarks.comparison.paper import PAPER
+from benchmarks.figures import plots
+from benchmarks.figures.tables import SYSTEMS, read_results, tables
 from benchmarks.reproduce import EXCEPTIONS, PROFILES, SETTINGS, arguments_of, main, settings_of
-from benchmarks.tables import SYSTEMS, read_results, tables
 from datasets_scripts import load_ch_ddi
 from modeling_iser import VARIANTS
 from train import load_splits, parse_settings
@@ -30,7 +30,7 @@ from .conftest import DOCUMENTS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_outcomes_are_those_of_the_metric() -> None:
+def test_outcomes_agree_with_the_metric() -> None:
     import evaluate
 
     from train import METRIC
@@ -53,7 +53,7 @@ def rows(right: float, count: int = 100, seed: int = 0) -> list[list[int]]:
     return [[hit := int(generator.random() < right), 1, 1, hit, 1, 1] for _ in range(count)]
 
 
-def test_bootstrap_tells_a_clear_difference_from_none() -> None:
+def test_bootstrap_of_clear_and_no_differences() -> None:
     better, worse = [rows(0.9), rows(0.9, seed=1)], [rows(0.6, seed=2), rows(0.6, seed=3)]
     assert paired_bootstrap(better, worse, task=1, samples=200) < 0.01
     assert paired_bootstrap(worse, better, task=1, samples=200) > 0.99
@@ -61,7 +61,7 @@ def test_bootstrap_tells_a_clear_difference_from_none() -> None:
     assert paired_bootstrap(same, same, task=0, samples=50) == 1.0
 
 
-def test_bootstrap_against_the_obvious_way() -> None:
+def test_bootstrap_equals_a_literal_one() -> None:
     first, second = [rows(0.75, 40), rows(0.8, 40, 1)], [rows(0.7, 40, 2), rows(0.72, 40, 3)]
     generator = random.Random(0)
     not_better = 0
@@ -80,7 +80,7 @@ def test_f1_by_its_definition(right: int, wrong: int, missed: int) -> None:
     assert f1([[right, found, there, 0, 0, 0]], 0) == pytest.approx(expected)
 
 
-def test_tables_name_seeds_and_the_papers_figures() -> None:
+def test_tables_show_seeds_and_the_papers_figures() -> None:
     results = [
         {
             "dataset": "conll04",
@@ -112,7 +112,7 @@ def test_tables_name_seeds_and_the_papers_figures() -> None:
     assert iser[1].endswith("(2)")
 
 
-def test_systems_that_were_scored_on_other_sentences_have_no_significance() -> None:
+def test_no_significance_for_systems_scored_on_other_sentences() -> None:
     common = {"dataset": "conll04", "encoder": "bert", "seed": 0, "seconds": None}
     common["scores"] = {"entity_macro_f1": 0.5, "relation_macro_f1": 0.25}
     results = [
@@ -125,7 +125,7 @@ def test_systems_that_were_scored_on_other_sentences_have_no_significance() -> N
 
 @pytest.mark.parametrize("dataset", SETTINGS)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_systems_differ_in_their_learning_rates_alone(profile: str, dataset: str) -> None:
+def test_systems_differ_only_in_their_learning_rates(profile: str, dataset: str) -> None:
     iser = settings_of(profile, dataset, "iser", 0)
     for system in SYSTEMS:
         other = settings_of(profile, dataset, system, 0)
@@ -133,7 +133,7 @@ def test_systems_differ_in_their_learning_rates_alone(profile: str, dataset: str
         assert differing <= {"system", "learning_rate", "new_layers_learning_rate"}
 
 
-def test_exceptions_of_a_system_on_a_data_set_come_last() -> None:
+def test_exceptions_of_a_system_on_a_data_set_take_precedence() -> None:
     assert {profile for profile, _ in EXCEPTIONS} <= PROFILES.keys()
     assert {word for _, part in EXCEPTIONS for word in part.split()} <= {*SETTINGS, *SYSTEMS}
     rates = [
@@ -143,7 +143,7 @@ def test_exceptions_of_a_system_on_a_data_set_come_last() -> None:
     assert rates == [2e-4, 5e-4, 2e-4]
 
 
-def test_settings_are_chosen_without_a_look_at_the_test_split() -> None:
+def test_development_runs_do_not_use_the_test_split() -> None:
     values = settings_of("short", "ch_ddi_development", "iser", 2)
     settings = parse_settings(arguments_of({**values, "encoder": "…", "output_dir": "…"}))
     training, held_out, tests, _ = load_splits(settings)
@@ -158,20 +158,20 @@ def cells_of(line: str) -> list[str]:
 
 def test_the_papers_figures_agree_with_each_other() -> None:
     assert all(set(VARIANTS) <= set(figures) <= set(SYSTEMS) for figures in PAPER.values())
-    in_full = [
+    complete = [
         (dataset, system, *map(float, figures.split(" / ")))
         for dataset, systems in PAPER.items()
         for system, both in systems.items()
         for figures in both
         if " / " in figures
     ]
-    assert len(in_full) == 37
-    differing = [row[:2] for row in in_full if abs(2 * row[2] * row[3] / (row[2] + row[3]) - row[4]) > 0.011]
+    assert len(complete) == 37
+    differing = [row[:2] for row in complete if abs(2 * row[2] * row[3] / (row[2] + row[3]) - row[4]) > 0.011]
     assert sorted(differing) == [("ch_ddi", "graphrel_2p"), ("ch_ddi", "iser")], "as footnotes say"
 
 
 @pytest.mark.parametrize("directory", sorted(p.name for p in (ROOT / "benchmarks" / "results").iterdir() if p.is_dir()))
-def test_the_tables_of_the_comparison_are_those_of_its_results(directory: str) -> None:
+def test_tables_of_the_comparison_match_its_results(directory: str) -> None:
     comparison = (ROOT / "benchmarks" / "comparison.md").read_text(encoding="utf-8")
     results = read_results(ROOT / "benchmarks" / "results" / directory)
     for run in results:
@@ -205,7 +205,7 @@ def test_scores_by_width_length_and_threshold() -> None:
     assert all(math.isnan(below[f"{task} by sentence length"][-1]) for task in ("entities", "relations"))
 
 
-def test_confusion_counts_every_gold_and_every_found_label_once() -> None:
+def test_confusion_counts_every_gold_and_predicted_label_once() -> None:
     gold, other = found(DOCUMENTS), found(DOCUMENTS)
     changed = next(d for d in other if d["entities"])
     before, changed["entities"] = changed["entities"], [dict(e) for e in changed["entities"]]
@@ -219,7 +219,7 @@ def test_confusion_counts_every_gold_and_every_found_label_once() -> None:
     assert sum(row[-1] for row in counts) == sum(len(triples(d)) for d in gold)
 
 
-def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path) -> None:
+def test_quick_run_gives_tables_and_is_not_repeated(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.reproduce", "--output", str(tmp_path), "--datasets", "ch_ddi"]
     command += ["--systems", "iser", "--set", "num_epochs=1", "max_train_documents=8", "max_evaluation_documents=4"]
 
@@ -234,8 +234,8 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
     assert not (run / "run").exists()
     result = json.loads((run / "result.json").read_text())
     for free, flat in zip(result["outcomes"], result["flat_outcomes"], strict=True):
-        assert flat[1] <= free[1], "entities found"
-        assert flat[2] == free[2], "entities there"
+        assert flat[1] <= free[1], "predicted entities"
+        assert flat[2] == free[2], "gold entities"
     assert len(result["outcomes"]) == 4
     documents = json.loads((run / "documents.json").read_text())
     assert len(documents["predictions"]) == 4
@@ -246,7 +246,7 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
     with (run / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "another process is at it" in held.stderr
+    assert "another process is working on it" in held.stderr
     assert not (run / "result.json").exists()
 
 
@@ -262,7 +262,7 @@ def test_a_quick_run_gives_tables_and_figures_and_is_not_repeated(tmp_path: Path
         (["--profile", "small"], "--encoder is required"),
     ],
 )
-def test_wrong_options_end_it_before_the_first_run(
+def test_wrong_options_are_errors_before_the_first_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -277,7 +277,7 @@ def test_wrong_options_end_it_before_the_first_run(
     assert not list(tmp_path.glob("runs/*/*/*"))
 
 
-def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/reproduce.py", "--output", str(tmp_path), "--datasets", "ch_ddi"]
     command += ["--systems", "spert", "no_fusion", "--jobs", "2"]
     command += ["--set", "num_epochs=1", "max_train_documents=8", "max_evaluation_documents=4"]

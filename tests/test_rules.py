@@ -35,12 +35,12 @@ from modeling_iser.rules_iser import RULES, apply_rules, chosen_rules, core_name
         ("片", "片"),
     ],
 )
-def test_a_drug_without_salt_and_dosage_form(name: str, core: str) -> None:
+def test_core_name_drops_salt_and_dosage_form(name: str, core: str) -> None:
     assert core_name(name) == core
 
 
 @given(st.text(min_size=1).filter(str.strip))
-def test_a_core_is_a_part_of_any_name(name: str) -> None:
+def test_core_name_is_a_part_of_the_name(name: str) -> None:
     core = core_name(name)
     assert core in re.sub(r"[\s®™]|[(（][^()（）]*[)）]", "", name)
     assert core_name(core + "片") == core_name(core) or len(core) < 3
@@ -70,7 +70,7 @@ def triples(relations: list[dict[str, Any]]) -> list[tuple[str, str, str, float]
     return [(r["head"]["text"], r["type"], r["tail"]["text"], r["score"]) for r in relations]
 
 
-def test_the_leaflets_drug_by_its_short_name() -> None:
+def test_own_name_rule_recognises_the_leaflets_drug() -> None:
     short, other = entity("利伐沙班", 0), entity("酮康唑", 5)
     relations = [
         relation(short, "禁忌", OWN, 0.9), relation(other, "禁忌", short, 0.8), relation(other, "禁忌", OWN, 0.6),
@@ -82,7 +82,7 @@ def test_the_leaflets_drug_by_its_short_name() -> None:
     assert all(r["tail"]["start"] is None for r in found)
 
 
-def test_a_pair_has_one_relation_unless_both_directions_are_beyond_doubt() -> None:
+def test_one_relation_rule_keeps_two_only_if_both_directions_are_certain() -> None:
     other, third = entity("酮康唑", 0), entity("利福平", 5)
     sure = [relation(other, "促进", OWN, 0.95), relation(OWN, "协同", other, 0.9)]
     doubtful = [
@@ -97,7 +97,7 @@ def test_a_pair_has_one_relation_unless_both_directions_are_beyond_doubt() -> No
 
 
 @pytest.mark.parametrize("word", ["药物", "本品", "其他药物", "酒精", "含酒精饮料", "补钾", "金属离子", "食物"])
-def test_words_that_are_no_drug(word: str) -> None:
+def test_no_drug_rule_removes_words_that_are_not_drugs(word: str) -> None:
     wrong, right = entity(word, 0), entity("抗酸药", 9)
     relations = [relation(wrong, "协同", OWN, 0.9), relation(right, "抑制", OWN, 0.9)]
     entities, found = apply_rules([wrong, right], relations, DRUG, ["no_drug"])
@@ -106,7 +106,7 @@ def test_words_that_are_no_drug(word: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["降压药", "口服抗凝药", "镇静药物", "含铝制剂", "避孕药", "钙剂", "中药"])
-def test_classes_stay_drugs(name: str) -> None:
+def test_no_drug_rule_keeps_drug_classes(name: str) -> None:
     drug = entity(name, 0)
     assert apply_rules([drug], [], DRUG, ["no_drug"])[0] == [drug]
 

@@ -1,4 +1,4 @@
-"""The service, through HTTP: answers, batches, limits, errors, and how it begins and ends."""
+"""The service over HTTP: answers, batches, limits, errors, start and shutdown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TEXTS = [
 
 @contextmanager
 def serving(load: Callable[[], Any], **fields: Any) -> Iterator[httpx.Client]:
-    """A client of a service that runs in a thread."""
+    """A client of a service running in a thread."""
     chosen = Settings(**fields)
     config = uvicorn.Config(
         create_app(chosen, load),
@@ -80,23 +80,23 @@ def ready(load: Callable[[], Any], **fields: Any) -> Iterator[httpx.Client]:
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came true"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.01)
 
 
 class Stub:
-    """Stands for the pipeline: answers with the text, and with the drug; keeps what it was asked."""
+    """Replaces the pipeline: records its calls and answers with text and drug."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], dict[str, Any]]] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
+        self.resume = threading.Event()
+        self.resume.set()
 
     def __call__(self, texts: list[Any], **parameters: Any) -> list[Any]:
         items = [{"text": text} if isinstance(text, str) else text for text in texts]
-        if [item["text"] for item in items] != [TEXT]:  # the text that warms up
+        if [item["text"] for item in items] != [TEXT]:  # Ignore the warm-up.
             self.calls.append(([item["text"] for item in items], parameters))
-        self.go_on.wait(20)
+        self.resume.wait(20)
         for item in items:
             if item["text"] == "break":
                 raise RuntimeError("a bug")
@@ -127,21 +127,21 @@ def figures(client: httpx.Client) -> dict[str, float]:
 
 @contextmanager
 def at_once(client: httpx.Client, requests: list[Any]) -> Iterator[list[Any]]:
-    """Futures of responses to requests that are sent side by side."""
+    """Futures of the responses to concurrent requests."""
     with ThreadPoolExecutor(len(requests)) as pool:
         yield [pool.submit(client.post, "/extract", json=request) for request in requests]
 
 
 @contextmanager
 def busy(client: httpx.Client, stub: Stub) -> Iterator[None]:
-    """The model is at a text meanwhile."""
-    stub.go_on.clear()
+    """A context in which the model is busy with a text."""
+    stub.resume.clear()
     with at_once(client, [{"inputs": "first"}]):
         wait_until(lambda: "first" in stub.read)
         try:
             yield
         finally:
-            stub.go_on.set()
+            stub.resume.set()
 
 
 # ------------------------------------------------------------------------------------------------ answers
@@ -155,7 +155,7 @@ def extractor() -> Any:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    """Of a service with the bundled model."""
+    """A client of a service with the bundled model."""
     with ready(lambda: load_extractor(Settings()), max_wait=0.05) as client:
         yield client
 
@@ -165,7 +165,7 @@ def as_json(answer: Any) -> Any:
 
 
 def same(answer: Any, expected: Any) -> bool:
-    """But for the last digit of scores, which may be rounded the other way in another batch."""
+    """Equal except for the last digit of scores, which may be rounded differently in another batch."""
     if isinstance(expected, dict):
         return answer.keys() == expected.keys() and all(same(answer[key], expected[key]) for key in expected)
     if isinstance(expected, list):
@@ -188,7 +188,7 @@ def same(answer: Any, expected: Any) -> bool:
         ([], {}),
     ],
 )
-def test_answers_are_the_pipelines(client: httpx.Client, extractor: Any, inputs: Any, parameters: Any) -> None:
+def test_answers_equal_the_pipelines(client: httpx.Client, extractor: Any, inputs: Any, parameters: Any) -> None:
     response = post(client, inputs, **parameters)
     assert response.status_code == 200
     assert same(response.json(), as_json(extractor(inputs, **parameters)))
@@ -196,17 +196,17 @@ def test_answers_are_the_pipelines(client: httpx.Client, extractor: Any, inputs:
 
 
 @needs_model
-def test_requests_at_once_share_batches_and_each_gets_its_own_answer(client: httpx.Client, extractor: Any) -> None:
+def test_concurrent_requests_share_batches(client: httpx.Client, extractor: Any) -> None:
     inputs = [{**TEXTS[number % len(TEXTS)], "drug": f"药{number}片"} for number in range(24)]
     before = figures(client)
     with at_once(client, [{"inputs": item} for item in inputs]) as responses:
         answers = [response.result().json() for response in responses]
     after = figures(client)
     assert all(same(answer, as_json(extractor(item))) for answer, item in zip(answers, inputs, strict=True))
-    grown = {name: after[name] - before.get(name, 0) for name in after}
-    assert grown['iser_requests_total{status="200"}'] == grown["iser_texts_total"] == 24
-    assert grown["iser_batch_texts_sum"] == 24 and grown["iser_batch_texts_count"] <= 12
-    assert grown["iser_request_seconds_count"] == 24
+    increase = {name: after[name] - before.get(name, 0) for name in after}
+    assert increase['iser_requests_total{status="200"}'] == increase["iser_texts_total"] == 24
+    assert increase["iser_batch_texts_sum"] == 24 and increase["iser_batch_texts_count"] <= 12
+    assert increase["iser_request_seconds_count"] == 24
     assert after["iser_ready"] == 1 and after["iser_queue_depth"] == 0
 
 
@@ -222,7 +222,7 @@ def test_a_general_checkpoint_is_served_and_takes_no_drug(tmp_path: Path, make_m
         assert response.status_code == 422 and "takes no drug" in response.json()["error"]
 
 
-def test_a_batch_holds_texts_of_the_same_parameters_up_to_its_size(stub: Stub) -> None:
+def test_batches_have_equal_parameters_and_a_limited_size(stub: Stub) -> None:
     requests = [
         {"inputs": ["a", "b", "c", "d", "e"]},
         {"inputs": "f", "parameters": {"triples": True}},
@@ -248,7 +248,7 @@ def test_a_batch_holds_texts_of_the_same_parameters_up_to_its_size(stub: Stub) -
 # ------------------------------------------------------------------------------------------------ limits
 
 
-def test_what_is_too_large_is_refused(stub: Stub) -> None:
+def test_large_requests_are_refused(stub: Stub) -> None:
     with ready(lambda: stub, max_body=2_000_000) as client:
         response = post(client, ["x"] * (MOST_TEXTS + 1))
         assert response.status_code == 422 and str(MOST_TEXTS) in response.json()["error"]
@@ -262,7 +262,7 @@ def test_what_is_too_large_is_refused(stub: Stub) -> None:
         assert post(client, ["x" * 10] * MOST_TEXTS).status_code == 200
 
 
-def test_a_large_body_is_refused_unread(stub: Stub) -> None:
+def test_large_bodies_are_refused_unread(stub: Stub) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -275,13 +275,13 @@ def test_a_large_body_is_refused_unread(stub: Stub) -> None:
         response = client.post("/extract", content=b" " * 50_001, headers={"Content-Type": "application/json"})
         assert response.status_code == 413 and "50000 bytes" in response.json()["error"]
         host, port = client.base_url.host, client.base_url.port
-        with socket.create_connection((host, port)) as connection:  # announces much and sends nothing
+        with socket.create_connection((host, port)) as connection:  # A large Content-Length without a body.
             connection.sendall(b"POST /extract HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
             assert b" 413 " in connection.recv(1000)
-        with suppress(httpx.TransportError):  # the connection may be closed while the client still sends
+        with suppress(httpx.TransportError):  # The server may close the connection early.
             assert client.post("/extract", content=endless()).status_code == 413
         assert sent < 100_000_000
-        # Clients that read a response when they have sent all see it.
+        # Clients that read the response only after sending the body receive it.
         for body in (b" " * 10_000_000, iter([b" " * 1_000_000] * 10)):
             connection = http.client.HTTPConnection(host, port or 80, timeout=20)
             connection.request("POST", "/extract", body)
@@ -290,7 +290,7 @@ def test_a_large_body_is_refused_unread(stub: Stub) -> None:
         assert client.post("/extract", content=exact, headers={"Content-Type": "application/json"}).status_code == 200
 
 
-def test_slow_clients_are_sent_away(stub: Stub) -> None:
+def test_slow_clients_are_disconnected(stub: Stub) -> None:
     with ready(lambda: stub, body_timeout=0.3) as client:
         place = (client.base_url.host, client.base_url.port)
         with socket.create_connection(place) as body, socket.create_connection(place) as head:
@@ -300,7 +300,7 @@ def test_slow_clients_are_sent_away(stub: Stub) -> None:
             head.sendall(b"POST /extract HT")
             assert b" 408 " in body.recv(1000)
             assert head.recv(1000) == b""
-        # A client that keeps its connection may be slow between requests, and not within the next one.
+        # A client may pause between requests on one connection, but not within a request.
         with socket.create_connection(place) as again:
             again.settimeout(10)
             for _ in range(2):
@@ -312,7 +312,7 @@ def test_slow_clients_are_sent_away(stub: Stub) -> None:
         assert post(client, "x").status_code == 200
 
 
-def test_a_full_queue_refuses(stub: Stub) -> None:
+def test_full_queue_refuses_requests(stub: Stub) -> None:
     with ready(lambda: stub, queue=2) as client, ThreadPoolExecutor(2) as pool:
         with busy(client, stub):
             waiting = [pool.submit(post, client, "waiting") for _ in range(2)]
@@ -324,36 +324,36 @@ def test_a_full_queue_refuses(stub: Stub) -> None:
         assert "x" not in stub.read
 
 
-def test_requests_that_take_too_long_or_were_left_are_not_read(stub: Stub) -> None:
+def test_expired_and_abandoned_requests_are_not_read(stub: Stub) -> None:
     with ready(lambda: stub, timeout=0.3) as client:
-        stub.go_on.clear()
+        stub.resume.clear()
         late = post(client, "first")
         assert late.status_code == 504 and "0.3 seconds" in late.json()["error"]
         assert post(client, "too late").status_code == 504
         with pytest.raises(httpx.ReadTimeout):
             client.post("/extract", json={"inputs": "left"}, timeout=0.05)
         wait_until(lambda: figures(client).get('iser_requests_total{status="499"}') == 1)
-        stub.go_on.set()
+        stub.resume.set()
         assert post(client, "next").status_code == 200
         assert stub.read == ["first", "next"]
 
 
-# ------------------------------------------------------------------------------------------------ garbage
+# ---------------------------------------------------------------------------------------- invalid requests
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "says"),
+    ("body", "status", "message"),
     [
         (b"", 422, "no body"),
         (b"{", 400, "not JSON"),
         (b"\xff\xfe\x00", 400, "JSON"),
         (b"[" * 100_000, 400, "JSON"),
         (b'{"inputs": ' + b"1" * 10_000 + b"}", 400, "JSON"),
-        (b"null", 422, "A request is"),
-        (b"[1]", 422, "A request is"),
-        (b'{"inputs": 5}', 422, "not a text but 5"),
+        (b"null", 422, "A request must be"),
+        (b"[1]", 422, "A request must be"),
+        (b'{"inputs": 5}', 422, "must be a string, not 5"),
         (b'{"inputs": ["a", null]}', 422, "Text 2"),
-        (b'{"inputs": "a", "x": 1}', 422, "x: This is not known"),
+        (b'{"inputs": "a", "x": 1}', 422, "x: Unknown name"),
         (b'{"inputs": "a", "parameters": [1]}', 422, "parameters must be an object"),
         (b'{"inputs": "a", "parameters": {"colour": 1}}', 422, "parameters.colour"),
         (b'{"inputs": "a", "parameters": {"num_workers": 4}}', 422, "parameters.num_workers"),
@@ -361,20 +361,20 @@ def test_requests_that_take_too_long_or_were_left_are_not_read(stub: Stub) -> No
         (b'{"inputs": "a", "parameters": {"relation_threshold": NaN}}', 422, "relation_threshold"),
         (b'{"inputs": "a", "parameters": {"min_confidence": "lots"}}', 422, "min_confidence"),
         (b'{"inputs": "a", "parameters": {"\\ud800": 1}}', 422, "parameters"),
-        (b'{"inputs": ["a", "\\ud800"]}', 422, "Text 2: Character 0 is half a surrogate"),
+        (b'{"inputs": ["a", "\\ud800"]}', 422, "Text 2: Character 0 is an unpaired surrogate"),
         (b'{"inputs": {"text": "a", "drug": ["b"]}}', 422, "inputs.0.drug"),
-        (b'{"inputs": {"text": "a", "drug": " "}}', 422, "drug is a text"),
+        (b'{"inputs": {"text": "a", "drug": " "}}', 422, "drug must be a text"),
         (b'{"inputs": {"text": "a", "entities": [{"start": 0, "end": 9, "type": "b"}]}}', 422, "The entity"),
     ],
     ids=lambda value: str(value)[:40],
 )
 @needs_model
-def test_garbage_is_refused_in_a_sentence(client: httpx.Client, body: bytes, status: int, says: str) -> None:
+def test_invalid_requests_get_an_explanation(client: httpx.Client, body: bytes, status: int, message: str) -> None:
     response = client.post("/extract", content=body, headers={"Content-Type": "application/json"})
-    assert response.status_code == status and says in response.json()["error"]
+    assert response.status_code == status and message in response.json()["error"]
 
 
-def test_what_is_not_json_or_not_there_is_refused(stub: Stub) -> None:
+def test_wrong_content_types_methods_and_addresses(stub: Stub) -> None:
     with ready(lambda: stub) as client:
         response = client.post("/extract", content=b'{"inputs": "a"}', headers={"Content-Type": "text/plain"})
         assert response.status_code == 422 and "Content-Type" in response.json()["error"]
@@ -402,16 +402,16 @@ _REQUESTS = st.fixed_dictionaries(
 @needs_model
 @settings(max_examples=80)
 @given(body=(_REQUESTS | _VALUES).map(json.dumps).map(str.encode) | st.binary(max_size=50))
-def test_no_body_is_an_error_of_the_services(client: httpx.Client, body: bytes) -> None:
+def test_no_body_causes_a_server_error(client: httpx.Client, body: bytes) -> None:
     response = client.post("/extract", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 400, 422), (body, response.text)
     assert response.status_code == 200 or response.json()["error"]
 
 
-# ------------------------------------------------------------------------------- errors, beginning and end
+# ------------------------------------------------------------------------------ errors, start and shutdown
 
 
-def test_an_error_costs_only_its_text_and_the_log_has_its_id(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_affects_only_its_text_and_is_logged_with_its_id(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
     with ready(lambda: stub) as client, ThreadPoolExecutor(3) as pool:
         with busy(client, stub):
             broken, refused, good = [pool.submit(post, client, text) for text in ("break", "refuse", "good")]
@@ -425,7 +425,7 @@ def test_an_error_costs_only_its_text_and_the_log_has_its_id(stub: Stub, caplog:
         assert post(client, "after").status_code == 200
 
 
-def test_it_is_alive_and_not_ready_before_the_model_is_loaded(stub: Stub) -> None:
+def test_alive_but_not_ready_before_the_model_is_loaded(stub: Stub) -> None:
     loads = threading.Event()
 
     def load() -> Stub:
@@ -437,16 +437,16 @@ def test_it_is_alive_and_not_ready_before_the_model_is_loaded(stub: Stub) -> Non
         for response in (client.get("/readyz"), post(client, "x")):
             assert response.status_code == 503 and "not loaded yet" in response.json()["error"]
             assert response.headers["Retry-After"] == "1"
-        stub.go_on.clear()
+        stub.resume.clear()
         loads.set()
         time.sleep(0.1)
-        assert client.get("/readyz").status_code == 503  # it warms up
-        stub.go_on.set()
+        assert client.get("/readyz").status_code == 503  # The model is warming up.
+        stub.resume.set()
         wait_until(lambda: client.get("/readyz").status_code == 200)
         assert post(client, "x").status_code == 200
 
 
-def test_when_the_models_thread_dies_it_is_not_ready(stub: Stub) -> None:
+def test_not_ready_after_the_models_thread_has_died(stub: Stub) -> None:
     with ready(lambda: stub) as client, ThreadPoolExecutor(2) as pool:
         with busy(client, stub):
             waiting = [pool.submit(post, client, text) for text in ("die", "other")]
@@ -458,7 +458,7 @@ def test_when_the_models_thread_dies_it_is_not_ready(stub: Stub) -> None:
         assert figures(client)["iser_ready"] == 0
 
 
-def test_the_interface_is_described(stub: Stub) -> None:
+def test_interface_description(stub: Stub) -> None:
     with ready(lambda: stub) as client:
         described = client.get("/openapi.json").json()
         assert "Not for clinical decisions" in described["info"]["description"]
@@ -474,10 +474,9 @@ def test_the_interface_is_described(stub: Stub) -> None:
         assert "access-control-allow-origin" not in client.get("/", headers={"Origin": "http://x"}).headers
 
 
-# ------------------------------------------------------------------------------------------ the command
+# --------------------------------------------------------------------------------------- command line
 
-# The model is a stub, and torch, which takes long to import and to take down, is not imported: modeling_iser is
-# its directory without its __init__.
+# The model is a stub, and modeling_iser is imported without its __init__, to avoid the slow import of torch.
 COMMAND = """
 import pathlib, sys, time, types
 package = sys.modules["modeling_iser"] = types.ModuleType("modeling_iser")
@@ -503,9 +502,9 @@ sys.exit(command_line.main(["--port", "0", "--max-batch", "1"]))
 @pytest.mark.parametrize(
     ("text", "status", "code"),
     [("slow", 200, 0), ("die", 503, 1)],
-    ids=["SIGTERM finishes work", "a dead thread ends it"],
+    ids=["SIGTERM finishes work", "a dead thread ends the service"],
 )
-def test_the_command_ends(tmp_path: Path, text: str, status: int, code: int) -> None:
+def test_command_ends(tmp_path: Path, text: str, status: int, code: int) -> None:
     (tmp_path / "config.json").touch()
     command = [sys.executable, "-c", COMMAND, str(tmp_path)]
     with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
@@ -529,7 +528,7 @@ def test_the_command_ends(tmp_path: Path, text: str, status: int, code: int) -> 
             process.kill()
 
 
-def test_the_command_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", str(tmp_path)]) == 1
     assert "not a checkpoint" in capsys.readouterr().err
     for wrong in (["--max-body", "much"], ["--queue", "0"], ["--timeout", "-1"], ["--backend", "x"]):
@@ -543,7 +542,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.Ca
     ]  # fmt: skip
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_service(caplog: pytest.LogCaptureFixture) -> None:
+def test_service_ends_if_the_model_cannot_be_loaded(caplog: pytest.LogCaptureFixture) -> None:
     ended = threading.Event()
 
     def load() -> Any:

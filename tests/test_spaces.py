@@ -1,4 +1,4 @@
-"""The Spaces, started as the Hub starts them and clicked through in a browser."""
+"""The Spaces, started as on the Hub and operated in a browser."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ pytestmark = [
 EXTRACTION = REPOSITORY / "serving_iser" / "space"
 SENTENCE, DRUG = "与阿司匹林合用,出血的危险增加。", "华法林钠片"
 EVIL = "<img src=x onerror=alert(1)></text><script>alert(2)</script>${alert(3)}{{alert(4)}}"
-WAIT = 60_000  # milliseconds; tests say nothing about speed
+WAIT = 60_000  # milliseconds
 
 
 @contextmanager
 def served(script: Path, folder: Path, **environment: str) -> Iterator[Callable[[], str]]:
-    """Start a page; what it gives waits for the page and says its address."""
+    """Start the script of a Space; the yielded function waits until it is up and returns its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -67,7 +67,7 @@ def served(script: Path, folder: Path, **environment: str) -> Iterator[Callable[
 
 @pytest.fixture(scope="module")
 def spaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The addresses of the extraction, from a folder that holds what the Hub will, and of the metric."""
+    """The addresses of the extraction Space, started from the files that go to the Hub, and of the metric Space."""
     folder, other_folder = tmp_path_factory.mktemp("extraction"), tmp_path_factory.mktemp("metric")
     shutil.copytree(EXTRACTION, folder, dirs_exist_ok=True)
     shutil.copytree(REPOSITORY / "modeling_iser", folder / "modeling_iser")
@@ -79,7 +79,7 @@ def spaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Callable[[str], Page]]:
-    """Opens a page; at the end, it must have loaded nothing from elsewhere and run nothing that was typed."""
+    """Opens a page, which must load nothing from other hosts and run nothing that was typed."""
     complaints: list[str] = []
     page = browser.new_page()
     page.set_default_timeout(WAIT)
@@ -112,17 +112,17 @@ def extract(page: Page, text: str, drug: str, min_confidence: str | None = None)
 
 
 def picture_of(page: Page) -> str:
-    """What is written in the picture, without spaces."""
+    """The text of the picture, without spaces."""
     return "".join(page.locator("svg[font-family] text").all_text_contents())
 
 
 def in_table(page: Page, text: str) -> None:
-    """Wait for a cell of the table of triples."""
+    """Wait for a cell with the text in the table of triples."""
     page.get_by_role("gridcell", name=text, exact=True).first.wait_for()
 
 
 def toast(page: Page) -> str:
-    """The message that pops up; it is put away."""
+    """The text of the pop-up message, which is then closed."""
     message = page.get_by_test_id("toast-body").first
     message.wait_for()
     text = message.inner_text()
@@ -130,7 +130,7 @@ def toast(page: Page) -> str:
     return text
 
 
-def test_a_sentence_becomes_a_picture_a_table_and_a_file(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
+def test_extraction_gives_picture_table_and_file(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
     page = opened(spaces["extraction"])
     page.get_by_role("heading", name="Not for clinical decisions. 不得用于临床决策。").wait_for()
     extract(page, SENTENCE, DRUG)
@@ -155,7 +155,7 @@ def test_hostile_text_is_text(opened: Callable[[str], Page], spaces: dict[str, s
 def test_hostile_names_and_messages_are_text(
     opened: Callable[[str], Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bundled model takes no such thing for a drug; another one may."""
+    """The bundled model does not find such entities, but another model may."""
 
     class Extractor:
         model = SimpleNamespace(config=SimpleNamespace(relation_threshold=0.5))
@@ -180,7 +180,7 @@ def test_hostile_names_and_messages_are_text(
         blocks.close()
 
 
-def test_examples_and_what_is_not_found(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
+def test_examples_and_texts_without_relations(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
     page = opened(spaces["extraction"])
     page.get_by_role("cell", name="茶碱缓释片").or_(page.get_by_role("gridcell", name="茶碱缓释片")).first.click()
     page.get_by_role("button", name="Extract").click()
@@ -189,11 +189,11 @@ def test_examples_and_what_is_not_found(opened: Callable[[str], Page], spaces: d
     page.get_by_text("That says nothing about safety").wait_for()
 
 
-def test_mistakes_are_told(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
+def test_error_messages(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
     page = opened(spaces["extraction"])
     extract(page, "  ", DRUG)
     assert "Please enter a text. 请输入说明书语句。" in toast(page)
-    # The page itself lets nobody type more; programs may send it.
+    # The page limits the length of its input; programs may exceed it.
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 
@@ -203,7 +203,7 @@ def test_mistakes_are_told(opened: Callable[[str], Page], spaces: dict[str, str]
             client.predict(SENTENCE, DRUG * times, 0.5, api_name="/extract")
 
 
-def test_the_metric_gives_scores_and_tells_mistakes(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
+def test_metric_gives_scores_and_error_messages(opened: Callable[[str], Page], spaces: dict[str, str]) -> None:
     page = opened(spaces["metric"])
     page.get_by_role("button", name="Submit").click()
     page.get_by_text('"entity_micro_f1"').first.wait_for()

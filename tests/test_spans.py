@@ -1,4 +1,4 @@
-"""Candidate spans, range max-pooling and pairs, against loops."""
+"""Candidate spans, range max-pooling and pairs, compared with explicit loops."""
 
 from __future__ import annotations
 

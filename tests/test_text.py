@@ -1,4 +1,4 @@
-"""Words, windows and what becomes of them."""
+"""Splitting text into words, and words into windows."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_windows_cover_every_word_and_fit(sizes: list[int], limit: int, overlap:
     assert all(w[0] <= t[0] <= t[1] <= w[1] for w, t in zip(windows, territories, strict=True))
 
 
-def test_windows_overlap_as_asked_where_they_can() -> None:
+def test_windows_overlap_as_requested() -> None:
     assert split_windows([1] * 20, 10, 4) == [(0, 10), (6, 16), (12, 20)]
     assert window_territories([(0, 10), (6, 16), (12, 20)]) == [(0, 8), (8, 14), (14, 20)]
 
 
-def test_a_word_longer_than_the_encoder_is_a_window_by_itself() -> None:
+def test_word_beyond_the_limit_is_a_window_by_itself() -> None:
     assert (1, 2) in split_windows([1, 99, 1], 10, 0)

@@ -1,4 +1,4 @@
-"""Training as a user runs it: recipes, processes, interruption, wrong input."""
+"""Training from the command line: recipes, processes, interruptions, wrong input."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOK
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our six documents in SpERT's format: several copies to train on, five to choose by, three to test on."""
+    """The six documents in SpERT's format: three copies for training, five for validation, three for testing."""
     directory = tmp_path_factory.mktemp("data")
     for name, documents in (("train", DOCUMENTS * 3), ("dev", DOCUMENTS[:5]), ("test", DOCUMENTS[3:])):
         records = [
             {**{key: document[key] for key in ("tokens", "entities", "relations")}, "orig_id": index}
             for index, document in enumerate(documents)
         ]
-        # The test has no room for CoNLL04's other labels, and needs none.
         (directory / f"conll04_{name}.json").write_text(json.dumps(records))
     return directory
 
@@ -85,13 +84,13 @@ def succeed(arguments: list[str], **extra: str) -> str:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
-    """A run that nobody interrupted."""
+    """The output directory of a run without interruption."""
     output_dir = tmp_path_factory.mktemp("runs") / "finished"
     succeed(command(recipe, output_dir))
     return output_dir
 
 
-def test_a_run_leaves_a_complete_model_with_card_scores_and_logs(finished: Path) -> None:
+def test_run_writes_model_card_scores_and_logs(finished: Path) -> None:
     result = json.loads((finished / "scores.json").read_text())
     assert set(result["scores"]) == {"validation", "test"}
     assert [entry["epoch"] for entry in result["progress"]["history"]] == [2, 4, 6]
@@ -112,7 +111,7 @@ def test_a_run_leaves_a_complete_model_with_card_scores_and_logs(finished: Path)
     assert extractor("Anna Berg lives in Lund .")["text"] == "Anna Berg lives in Lund ."
 
 
-def test_a_part_of_a_checkpoint_is_trained_alone(recipe: Path, finished: Path, tmp_path: Path) -> None:
+def test_train_only_updates_the_chosen_layers(recipe: Path, finished: Path, tmp_path: Path) -> None:
     lines = recipe.read_text(encoding="utf-8").splitlines()
     tuned = tmp_path / "recipe.yaml"
     tuned.write_text("\n".join(line for line in lines if not line.startswith("encoder:")), encoding="utf-8")
@@ -127,7 +126,7 @@ def test_a_part_of_a_checkpoint_is_trained_alone(recipe: Path, finished: Path, t
     assert result.returncode == 1 and "no_such_layer" in result.stderr
 
 
-def test_training_learns(recipe: Path, tmp_path: Path) -> None:
+def test_training_fits_the_data(recipe: Path, tmp_path: Path) -> None:
     succeed(command(recipe, tmp_path / "run", "--num_epochs", "40", "--dropout", "0", "--evaluate_every", "40"))
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
     assert scores["validation"]["entity_micro_f1"] > 0.9
@@ -178,7 +177,7 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 
 def kill_when(process: subprocess.Popen[bytes], moment: Any) -> bool:
-    """SIGKILL the process as soon as `moment()` holds; false when it ended before."""
+    """Kill the process with SIGKILL as soon as `moment()` is true; return whether it was still running."""
     while process.poll() is None:
         if moment():
             process.send_signal(signal.SIGKILL)
@@ -189,9 +188,7 @@ def kill_when(process: subprocess.Popen[bytes], moment: Any) -> bool:
     return False
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
-    recipe: Path, finished: Path, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_run_ends_with_the_same_weights(recipe: Path, finished: Path, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     checkpoints = output_dir / "checkpoints"
 
@@ -199,11 +196,11 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
         return max((int(path.name[5:13]) for path in checkpoints.glob("step-*[0-9]")), default=0)
 
     moments = {
-        "in the first checkpoint's write": lambda: bool(list(checkpoints.glob("step-*.tmp"))),
+        "while the first checkpoint is written": lambda: bool(list(checkpoints.glob("step-*.tmp"))),
         "after a checkpoint in the middle of an epoch": lambda: steps() >= 8,
-        "in a later checkpoint's write": lambda: steps() >= 10 and bool(list(checkpoints.glob("step-*.tmp/*"))),
+        "while a later checkpoint is written": lambda: steps() >= 10 and bool(list(checkpoints.glob("step-*.tmp/*"))),
         "when a new best model appears": lambda: steps() >= 12 and bool(list(checkpoints.glob("best*"))),
-        "in the publication": lambda: (output_dir / "model.tmp").exists(),
+        "while the final model is written": lambda: (output_dir / "model.tmp").exists(),
     }
     kills = 0
     for moment in moments.values():
@@ -217,18 +214,18 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
         kills += kill_when(process, moment)
     assert kills >= 4
     log = succeed(command(recipe, output_dir, "--resume"))
-    assert "Continuing after step" in log
+    assert "Resuming after step" in log
     assert_same_run(finished, output_dir)
 
 
-def test_an_unfinished_write_is_never_taken_for_a_checkpoint(tmp_path: Path) -> None:
+def test_unfinished_checkpoints_are_ignored(tmp_path: Path) -> None:
     checkpoints = train.Checkpoints(tmp_path)
     for name in ("step-00000004", "step-00000012", "step-00000020.tmp", "best-00000099.safetensors"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert checkpoints.latest() == tmp_path / "checkpoints" / "step-00000012"
 
 
-def test_gradient_accumulation_makes_the_steps_of_larger_batches(recipe: Path, tmp_path: Path) -> None:
+def test_gradient_accumulation_takes_fewer_steps(recipe: Path, tmp_path: Path) -> None:
     succeed(
         command(
             recipe, tmp_path / "run", "--num_epochs", "2", "--batch_size", "2", "--gradient_accumulation_steps", "2"
@@ -238,20 +235,18 @@ def test_gradient_accumulation_makes_the_steps_of_larger_batches(recipe: Path, t
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=300), st.integers(1, 9), st.integers(0, 3))
-def test_an_epoch_has_every_sentence_once_and_like_lengths_together(
-    lengths: list[int], step_size: int, epoch: int
-) -> None:
+def test_epoch_contains_every_sentence_once_grouped_by_length(lengths: list[int], step_size: int, epoch: int) -> None:
     order = train.epoch_order(0, epoch, lengths, step_size)
     assert sorted(order) == list(range(len(lengths)))
     assert order == train.epoch_order(0, epoch, lengths, step_size)
     pool = train._STEPS_OF_A_POOL * step_size
     if len(lengths) <= pool and len(lengths) % step_size == 0:
-        # Whatever their order, the steps are the sorted sentences, cut into pieces.
+        # Except for their order, the steps are consecutive pieces of the sorted sentences.
         steps = [[lengths[i] for i in order[first : first + step_size]] for first in range(0, len(order), step_size)]
         assert [length for step in sorted(steps) for length in step] == sorted(lengths)
 
 
-def test_grouping_by_length_saves_padding_and_every_epoch_is_another() -> None:
+def test_grouping_by_length_saves_padding_and_epochs_differ() -> None:
     lengths = torch.randint(1, 100, (923,), generator=torch.Generator().manual_seed(0)).tolist()
 
     def padded(order: list[int]) -> int:
@@ -283,7 +278,7 @@ def test_early_stopping_and_bfloat16(recipe: Path, tmp_path: Path) -> None:
 
 
 def fail(recipe: Path, output_dir: Path, *options: str) -> str:
-    """The message of a run that cannot be, through the command line's own parsing."""
+    """The error message of an invalid run, whose options are parsed as on the command line."""
     with pytest.raises((ValueError, FileNotFoundError, FloatingPointError)) as error:
         train.train(train.parse_settings([str(recipe), "--output_dir", str(output_dir), *options]))
     return str(error.value)
@@ -292,8 +287,8 @@ def fail(recipe: Path, output_dir: Path, *options: str) -> str:
 def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
     assert "There is no recipe" in fail(tmp_path / "none.yaml", tmp_path)
     for text, message in [
-        ("learning_rat: 1e-3", "'learning_rat' is no setting. Did you mean 'learning_rate'?"),
-        ("- a", "must hold one 'name: value' a line"),
+        ("learning_rat: 1e-3", "'learning_rat' is not a setting. Did you mean 'learning_rate'?"),
+        ("- a", "must contain one 'name: value' per line"),
         ("a: [", "is not valid YAML"),
         ("dropout: 0.1", "Give either encoder or checkpoint"),
         ("{encoder: x, variant: sprt}", "system='sprt' is not known"),
@@ -304,14 +299,14 @@ def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
         path = tmp_path / "wrong.yaml"
         path.write_text(text)
         assert message in fail(path, tmp_path / "run")
-    assert "'learning_rat' is no setting. Did you mean 'learning_rate'?" in fail(
+    assert "'learning_rat' is not a setting. Did you mean 'learning_rate'?" in fail(
         recipe, tmp_path, "--learning_rat", "3"
     )
     with pytest.raises(SystemExit):
         train.parse_settings([str(recipe), "--output_dir", "x", "--num_epochs", "many"])
 
 
-def test_recipes_give_the_papers_settings() -> None:
+def test_recipes_have_the_settings_of_the_paper() -> None:
     for name, dropout, negatives in (("conll04", 0.1, 100), ("ch_ddi", 0.75, 50)):
         settings = train.parse_settings([str(REPOSITORY / "recipes" / f"{name}.yaml"), "--output_dir", "x"])
         assert settings.dataset == name
@@ -321,19 +316,19 @@ def test_recipes_give_the_papers_settings() -> None:
         assert (settings.num_epochs, settings.batch_size, settings.relation_threshold) == (70, 2, 0.4)
 
 
-def test_a_directory_in_use_is_not_overwritten(recipe: Path, finished: Path) -> None:
+def test_output_directory_with_a_run_is_not_overwritten(recipe: Path, finished: Path) -> None:
     before = (finished / "scores.json").read_text()
-    assert "holds a run already" in fail(recipe, finished)
+    assert "already contains a run" in fail(recipe, finished)
     assert "other settings (batch_size: 4 → 3)" in fail(recipe, finished, "--resume", "--batch_size", "3")
     assert (finished / "scores.json").read_text() == before
 
 
-def test_data_that_cannot_be_used(recipe: Path, tmp_path: Path) -> None:
+def test_missing_data_and_splits(recipe: Path, tmp_path: Path) -> None:
     assert "conll04_train.json" in fail(recipe, tmp_path / "a", "--data_dir", str(tmp_path / "nowhere"))
     assert "There is no split 'final'" in fail(recipe, tmp_path / "b", "--test_splits", "final")
 
 
-def test_a_loss_that_is_no_number_stops_the_run(recipe: Path, tmp_path: Path) -> None:
+def test_non_finite_loss_stops_the_run(recipe: Path, tmp_path: Path) -> None:
     message = fail(recipe, tmp_path / "run", "--learning_rate", "1e25", "--warmup_ratio", "0")
     assert "at step" in message
     assert "documents" in message
@@ -346,7 +341,7 @@ def test_held_out_validation_and_joined_splits(recipe: Path, tmp_path: Path) -> 
     assert set(scores) == {"validation", "test"}
 
 
-def test_going_on_from_a_checkpoint_with_a_part_of_the_data(
+def test_continue_from_a_checkpoint_with_limited_data(
     finished: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = next(line for line in recipe.read_text().splitlines() if line.startswith("data_dir"))
@@ -368,7 +363,7 @@ def test_push_to_hub_uploads_the_model_without_checkpoints(
     uploads = []
 
     class Hub:
-        """Stands in for the Hub, which tests cannot reach."""
+        """Replaces the Hub, which tests cannot reach."""
 
         def create_repo(self, name: str, exist_ok: bool) -> Any:
             return SimpleNamespace(repo_id=f"me/{name}")
@@ -392,8 +387,7 @@ def test_learning_rate_schedule() -> None:
     assert factors == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
 
-def test_conll04_itself(tmp_path: Path) -> None:
-    """A few steps on the real corpus with the real encoder."""
+def test_a_few_steps_on_conll04(tmp_path: Path) -> None:
     settings = train.parse_settings(
         [
             str(REPOSITORY / "recipes" / "conll04.yaml"),
@@ -423,7 +417,7 @@ def test_conll04_itself(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_test_splits_may_be_none(recipe: Path, tmp_path: Path) -> None:
+def test_test_splits_may_be_empty(recipe: Path, tmp_path: Path) -> None:
     from_options = train.parse_settings([str(recipe), "--output_dir", str(tmp_path), "--test_splits"])
     assert from_options.test_splits == []
     development = tmp_path / "recipe.yaml"

@@ -1,8 +1,8 @@
 """
-The construction of CH-DDI-Open, step by step: `python -m datasets_scripts.ch_ddi COMMAND --help`.
+The steps of the construction of CH-DDI-Open: `python -m datasets_scripts.ch_ddi COMMAND --help`.
 
-Commands that read files report every broken leaflet or record with file, line and reason, and end with exit code 1
-if there was one.
+Commands that read files report every broken leaflet or record with file, line and reason, and then end with exit
+code 1.
 """
 
 from __future__ import annotations
@@ -14,81 +14,96 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..documents import BrokenRecord
-from . import annotators, baselines, checks, statistics
-from .annotation_files import FORMATS, read_all, write_sentences
-from .builder import SHIPPED, find_files
-from .corpus import choose_test_drugs, read_corpus, split_corpus
-from .leaflets import prompted_sentences, read_leaflets
-from .records import AnnotatedSentence
+from ..commands import extra
 
+
+COMMAND = "python -m datasets_scripts.ch_ddi"
+with extra("corpus", COMMAND if __name__ == "__main__" else None):
+    from ..documents import BrokenRecord
+    from . import annotators, baselines, checks, statistics
+    from .annotation_files import FORMATS, read_all, write_sentences
+    from .builder import SHIPPED, find_files
+    from .corpus import choose_test_drugs, read_corpus, split_corpus
+    from .leaflets import prompted_sentences, read_leaflets
+    from .records import AnnotatedSentence
 
 HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code."""
+    """Run a command, and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with extra("corpus", COMMAND):
+            return int(options.run(options))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m datasets_scripts.ch_ddi", description=__doc__)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("segment", help="raw leaflets → sentences with the leaflet's drug as prompt")
-    command.add_argument("leaflets", nargs="+", type=Path, help="files of raw leaflets (UTF-8 or GB18030)")
-    command.add_argument("--format", choices=("lines", *FORMATS), default="lines", help="lines: one sentence a line")
-    command.add_argument("--output", type=Path, help="file to write; without it, lines go to standard output")
+    command = commands.add_parser(
+        "segment", help="divide raw leaflets into sentences with the leaflet's drug as prompt"
+    )
+    command.add_argument("leaflets", nargs="+", type=Path, help="files of raw leaflets (UTF-8, UTF-16 or GB18030)")
+    command.add_argument(
+        "--format", choices=("lines", *FORMATS), default="lines", help="lines: one sentence per line (default)"
+    )
+    command.add_argument("--output", type=Path, help="file to write; default: standard output, for lines")
     command.set_defaults(run=_segment)
 
-    command = commands.add_parser("build", help="raw leaflets and annotations → training and test splits")
+    command = commands.add_parser("build", help="build training and test splits from raw leaflets and annotations")
     command.add_argument("--raw", type=Path, default=HERE / "raw", help="directory of raw leaflets")
     command.add_argument("--annotations", type=Path, default=HERE / "annotations", help="directory of annotations")
     command.add_argument(
         "--test-drugs",
         type=Path,
-        help="the drugs whose leaflets are the test split, one a line; if missing, they are chosen and written "
-        "there (default: test_drugs.txt beside the raw leaflets, where SPLIT_drugs.txt makes further splits)",
+        help="file of the drugs whose leaflets form the test split, one per line; if it is missing, drugs are chosen "
+        "and written there (default: test_drugs.txt beside the raw leaflets, where files SPLIT_drugs.txt define more "
+        "splits)",
     )
-    command.add_argument("--output", type=Path, default=SHIPPED, help="directory of the splits' .jsonl files")
-    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 unless the files are equal")
+    command.add_argument("--output", type=Path, default=SHIPPED, help="directory for the .jsonl files of the splits")
+    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is not up to date")
     command.set_defaults(run=_build)
 
-    command = commands.add_parser("convert", help="annotations from one format to another")
+    command = commands.add_parser("convert", help="convert annotations to another format")
     command.add_argument("input", type=Path)
     command.add_argument("output", type=Path)
     command.add_argument("--from", dest="source", choices=FORMATS, required=True)
     command.add_argument("--to", dest="target", choices=FORMATS, required=True)
-    command.add_argument("--skip-errors", action="store_true", help="write the other records if some are broken")
+    command.add_argument("--skip-errors", action="store_true", help="drop broken records instead of writing nothing")
     command.set_defaults(run=_convert)
 
-    command = commands.add_parser("check", help="offsets, labels, direction, duplicates, contradictions")
+    command = commands.add_parser("check", help="check offsets, labels, directions, duplicates and contradictions")
     command.add_argument("files", nargs="*", type=Path, help="default: the shipped corpus")
     command.add_argument("--format", choices=FORMATS, default="paper")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("statistics", help="the paper's Tables 1 and 2 for a corpus")
+    command = commands.add_parser("statistics", help="print the paper's Tables 1 and 2 for a corpus")
     command.add_argument("directory", nargs="?", type=Path, default=SHIPPED)
     command.set_defaults(run=lambda options: _print(statistics.statistics(_splits(options.directory))))
 
-    command = commands.add_parser("agreement", help="span F1 and Cohen's kappa of two annotations")
+    command = commands.add_parser("agreement", help="compute span F1 and Cohen's kappa of two annotations")
     command.add_argument("first", type=Path, nargs="?", default=HERE / "agreement" / "first.jsonl")
     command.add_argument("second", type=Path, nargs="?", default=HERE / "agreement" / "second.jsonl")
     command.add_argument("--format", choices=FORMATS, default="names")
-    command.add_argument("--list", action="store_true", help="list the pairs with different labels")
+    command.add_argument("--list", action="store_true", help="list pairs with different labels")
     command.set_defaults(run=_agreement)
 
-    command = commands.add_parser("baselines", help="majority relation and TF-IDF between the drugs")
+    command = commands.add_parser("baselines", help="score two simple baselines given the gold drugs")
     command.add_argument("directory", nargs="?", type=Path, default=SHIPPED)
     command.set_defaults(run=lambda options: _print(_baselines(_splits(options.directory))))
 
-    command = commands.add_parser("card", help="write the measured figures into the dataset card")
-    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 unless the card is current")
+    command = commands.add_parser("card", help="write the measured figures into the data set card")
+    command.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if the card is not up to date"
+    )
     command.set_defaults(run=_card)
     return parser
 
@@ -109,6 +124,8 @@ def _segment(options: argparse.Namespace) -> int:
                 broken.append(BrokenRecord(leaflet.file, f"line {leaflet.line}", str(error)))
                 continue
             sentences += [AnnotatedSentence(text, ((0, len(leaflet.drug)),), ()) for text in texts]
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.format == "lines":
         lines = "".join(f"{sentence.text}\n" for sentence in sentences)
         if options.output is None:
@@ -122,7 +139,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     corpus = read_corpus(options.raw, options.annotations)
-    # The choice is kept: a mended annotation must not move a leaflet from one split to the other.
+    # The choice is stored, so that corrected annotations do not move leaflets between splits.
     chosen = options.test_drugs or options.raw.parent / "test_drugs.txt"
     if chosen.is_file():
         test_drugs = chosen.read_text(encoding="utf-8").splitlines()
@@ -141,13 +158,13 @@ def _build(options: argparse.Namespace) -> int:
             path.write_bytes(content)
             print(f"{path}: {len(lines)} sentences")
         elif not path.is_file() or path.read_bytes() != content:
-            print(f"{path} is not what the leaflets and annotations give.", file=sys.stderr)
+            print(f"{path} is not up to date with the leaflets and annotations.", file=sys.stderr)
             different = 1
     return different
 
 
 def _further_splits(directory: Path) -> dict[str, list[str]]:
-    """Splits held out beside `test`, with the drugs that their files `SPLIT_drugs.txt` name."""
+    """Name of each held-out split other than `test` → its drugs, from the files `SPLIT_drugs.txt`."""
     files = {path.stem.removesuffix("_drugs"): path for path in sorted(directory.glob("*_drugs.txt"))}
     return {name: path.read_text(encoding="utf-8").splitlines() for name, path in files.items() if name != "test"}
 
@@ -156,7 +173,8 @@ def _convert(options: argparse.Namespace) -> int:
     sentences, broken = read_all(options.input, options.source)
     if broken and not options.skip_errors:
         _report(broken)
-        raise ValueError(f"{options.output} is not written. --skip-errors leaves the broken records out.")
+        raise ValueError(f"{options.output} was not written. --skip-errors drops the broken records.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     write_sentences([sentence for _, sentence in sentences], options.output, options.target)
     return _report(broken)
 
@@ -210,10 +228,12 @@ def _card(options: argparse.Namespace) -> int:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         new, count = re.subn(pattern, lambda m, text=text: m[1] + text + m[2], new, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"{path} has {count} places for '{name}' (<!-- {name} --> … <!-- /{name} -->), not one.")
+            raise ValueError(
+                f"{path} must have one section '{name}' (<!-- {name} --> … <!-- /{name} -->), not {count}."
+            )
     if options.check:
         if new != old:
-            print(f"{path} does not hold the figures of the corpus.", file=sys.stderr)
+            print(f"{path} does not have the current figures of the corpus.", file=sys.stderr)
         return int(new != old)
     path.write_text(new, encoding="utf-8", newline="\n")
     return 0

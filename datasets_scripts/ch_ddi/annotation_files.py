@@ -1,7 +1,7 @@
 """
 Files of annotated sentences: the annotators' short form, the paper's JSON lines, doccano and Label Studio.
 
-A reader yields `(place, sentence or what is wrong with it)`; nothing that a file holds is passed over in silence.
+Readers yield `(place, sentence or error)` for every record of a file.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ def from_names(record: Any) -> AnnotatedSentence:
     """
     A sentence from the annotators' short form `{"text", "entities": [name], "relations": [[head, relation, tail]]}`.
 
-    Names come in the order of the text. `X` means the first occurrence of X behind the entity before it, in a
-    relation the first entity that reads X. `X#2` means the second occurrence of X in the whole text.
+    Names are in the order of the text. Among the entities, `X` means the first occurrence of X after the previous
+    entity; in a relation, the first entity with the text X. `X#2` means the second occurrence of X in the whole text.
 
     Raises:
-        ValueError: for a name that does not occur, or a relation with a drug that is not among the entities.
+        ValueError: if a name does not occur, or a relation refers to a drug that is not among the entities.
     """
     if not isinstance(record, dict) or not {"text", "entities", "relations"} <= record.keys():
-        raise ValueError(f"an annotation has 'text', 'entities' and 'relations', not {record!r:.60}.")
+        raise ValueError(f"an annotation needs 'text', 'entities' and 'relations', unlike {record!r:.60}.")
     text: str = record["text"]
     entities: list[tuple[int, int]] = []
-    behind = 0
+    end = 0
     for name in record["entities"]:
         drug, number = _split_name(name)
-        start = _occurrence(text, drug, number) if number else text.find(drug, behind)
-        if start < behind:
-            raise ValueError(f"the drug {name!r} is not in the text behind position {behind}; the text is {text!r}.")
-        behind = start + len(drug)
-        entities.append((start, behind))
+        start = _occurrence(text, drug, number) if number else text.find(drug, end)
+        if start < end:
+            raise ValueError(f"the drug {name!r} is not in the text after character {end}; the text is {text!r}.")
+        end = start + len(drug)
+        entities.append((start, end))
 
     def index(name: str) -> int:
         drug, number = _split_name(name)
@@ -57,13 +57,13 @@ def from_names(record: Any) -> AnnotatedSentence:
 
 
 def to_names(sentence: AnnotatedSentence) -> dict[str, Any]:
-    """The annotators' short form of a sentence; numbers stand only where a name alone would mean another mention."""
-    names, behind = [], 0
+    """The annotators' short form of a sentence; a name is numbered only if it would mean another mention otherwise."""
+    names, previous_end = [], 0
     for index, (start, end) in enumerate(sentence.entities):
         drug = sentence.drug(index)
         numbered = f"{drug}#{_number(sentence.text, drug, start)}"
-        names.append(drug if sentence.text.find(drug, behind) == start and "#" not in drug else numbered)
-        behind = end
+        names.append(drug if sentence.text.find(drug, previous_end) == start and "#" not in drug else numbered)
+        previous_end = end
 
     def argument(index: int) -> str:
         drug = sentence.drug(index)
@@ -77,7 +77,7 @@ def to_names(sentence: AnnotatedSentence) -> dict[str, Any]:
 
 def _split_name(name: Any) -> tuple[str, int | None]:
     if not isinstance(name, str) or not name:
-        raise ValueError(f"the name of a drug is a text, not {name!r}.")
+        raise ValueError(f"the name of a drug must be a non-empty string, not {name!r}.")
     numbered = re.fullmatch(r"(.+)#(\d+)", name, re.DOTALL)
     return (numbered[1], int(numbered[2])) if numbered else (name, None)
 
@@ -89,7 +89,7 @@ def _starts(text: str, drug: str) -> list[int]:
 def _occurrence(text: str, drug: str, number: int) -> int:
     starts = _starts(text, drug)
     if not 1 <= number <= len(starts):
-        raise ValueError(f"{drug!r} occurs {len(starts)} times in {text!r}, not {number} times.")
+        raise ValueError(f"{drug!r} occurs {len(starts)} times in {text!r}; there is no occurrence {number}.")
     return starts[number - 1]
 
 
@@ -98,11 +98,11 @@ def _number(text: str, drug: str, start: int) -> int:
 
 
 def _reader(annotations_of: Callable[[Any], Annotations]) -> Callable[[Any], AnnotatedSentence]:
-    """A parser of records from one that reads their annotations, whatever their labels."""
+    """A parser of CH-DDI records, made from a reader of annotations with any labels."""
 
     def parse(record: Any) -> AnnotatedSentence:
         if not isinstance(record, dict):
-            raise ValueError(f"a record is an object, not {record!r:.60}.")
+            raise ValueError(f"a record must be an object, not {record!r:.60}.")
         return AnnotatedSentence.of_annotations(annotations_of(record))
 
     return parse
@@ -122,7 +122,7 @@ def read_sentences(path: Path, file_format: str) -> Read:
     The sentences of a file in one of `FORMATS`, each with its place.
 
     Raises:
-        BrokenRecordError: for a file that is not UTF-8 or not JSON.
+        BrokenRecordError: if the file is not UTF-8 or not JSON.
     """
     for place, record in records(path):
         try:
@@ -132,7 +132,7 @@ def read_sentences(path: Path, file_format: str) -> Read:
         except ValueError as error:
             yield place, error
         except (KeyError, TypeError, AttributeError) as error:
-            yield place, ValueError(f"the record is not as {file_format} writes it ({type(error).__name__}: {error}).")
+            yield place, ValueError(f"not a record of the format {file_format} ({type(error).__name__}: {error}).")
 
 
 def read_all(path: Path, file_format: str) -> tuple[list[tuple[str, AnnotatedSentence]], list[BrokenRecord]]:
@@ -147,7 +147,7 @@ def read_all(path: Path, file_format: str) -> tuple[list[tuple[str, AnnotatedSen
 
 
 def write_sentences(sentences: Iterable[AnnotatedSentence], path: Path, file_format: str) -> None:
-    """Write sentences in one of `FORMATS`: JSON lines, for Label Studio a JSON list."""
+    """Write sentences in one of `FORMATS`, as JSON lines or, for Label Studio, as a JSON list."""
     if file_format == "label-studio":
         tasks = [label_studio.task_of(number, *sentence.annotations) for number, sentence in enumerate(sentences, 1)]
         text = json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"

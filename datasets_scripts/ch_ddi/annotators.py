@@ -1,4 +1,4 @@
-"""How far two annotators of the same sentences agree."""
+"""Agreement of two annotators of the same sentences."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NO_RELATION = "–"
 class Agreement:
     """
     Attributes:
-        sentences: how many sentences both annotated.
-        span_f1: F1 of one annotator's drugs (exact characters) against the other's, the prompt left out.
+        sentences: number of sentences that both annotated.
+        span_f1: F1 of one annotator's drugs (exact characters) against the other's, without the prompt.
         relation_f1: micro F1 of (head, tail, relation), drugs compared by their characters.
-        kappa: Cohen's kappa of the label (one of the seven, or none) over the ordered pairs of drugs that both
-            annotators marked, the leaflet's drug among them.
-        kappa_related: the same over those pairs that at least one annotator related.
-        pairs: number of ordered pairs under `kappa`.
+        kappa: Cohen's kappa of the label (one of the seven relations, or none) over the ordered pairs of drugs that
+            both annotators marked, including the leaflet's drug.
+        kappa_related: the same over the pairs that at least one annotator related.
+        pairs: number of ordered pairs that `kappa` covers.
         by_relation: relation → F1 of that relation.
         disagreements: `(text, head, tail, first label, second label)`.
     """
@@ -39,17 +39,17 @@ class Agreement:
 
 def agreement(first: Sequence[AnnotatedSentence], second: Sequence[AnnotatedSentence]) -> Agreement:
     """
-    Compare two annotations of the same texts; texts that only one of them has are left out.
+    Compare two annotations of the same texts; texts in only one of them are ignored.
 
     Raises:
-        ValueError: where a text stands twice in one of them, or no text is in both.
+        ValueError: if a text occurs twice in one of them, or no text is in both.
     """
     by_text = []
     for sentences in (first, second):
         texts = {sentence.text: sentence for sentence in sentences}
         if len(texts) != len(sentences):
             repeated = Counter(sentence.text for sentence in sentences).most_common(1)[0][0]
-            raise ValueError(f"the sentence {repeated!r} stands twice in one annotation.")
+            raise ValueError(f"the sentence {repeated!r} occurs twice in one annotation.")
         by_text.append(texts)
     common = [text for text in by_text[0] if text in by_text[1]]
     if not common:
@@ -93,7 +93,7 @@ def agreement(first: Sequence[AnnotatedSentence], second: Sequence[AnnotatedSent
 
 
 def cohens_kappa(labels: Sequence[tuple[str, str]]) -> float:
-    """Cohen's kappa of pairs of labels; 1 where both always give the same single label."""
+    """Cohen's kappa of pairs of labels; 1 if both annotators only ever use the same single label, NaN without pairs."""
     total = len(labels)
     if not total:
         return float("nan")

@@ -1,8 +1,8 @@
 """
-What the corpus gives away without reading: two baselines for the relation of given drugs.
+Two simple baselines for the relations between gold drugs, which show what the corpus gives away without being read.
 
-Both see the gold drugs of a sentence and label every ordered pair with a relation or with none.
-Scores are those of (head, tail, relation) over the test split.
+Both label every ordered pair of a sentence's gold drugs with a relation or none. Scores are of (head, tail, relation)
+over the test split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Pair = tuple[AnnotatedSentence, int, int]
 
 
 def majority(train: Sequence[AnnotatedSentence], test: Sequence[AnnotatedSentence]) -> list[str]:
-    """The most frequent relation of training for each drug towards the leaflet's drug, none for other pairs."""
+    """The most frequent training relation from each drug to the leaflet's drug; none for other pairs."""
     label = relation_counts(train).most_common(1)[0][0]
     return [label if tail == 0 else NO_RELATION for _, _, tail in ordered_pairs(test)]
 
@@ -36,12 +36,12 @@ def tf_idf(train: Sequence[AnnotatedSentence], test: Sequence[AnnotatedSentence]
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline, make_union
 
-    def part(function):  # type: ignore[no-untyped-def]
-        return TfidfVectorizer(preprocessor=function, analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
+    def vectorizer(text_of):  # type: ignore[no-untyped-def]
+        return TfidfVectorizer(preprocessor=text_of, analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
 
-    # One binary problem a label, solved on one thread: the figures do not depend on the machine's cores.
+    # One binary problem per label, solved in one thread, so that figures do not depend on the number of cores.
     classifier = OneVsRestClassifier(LogisticRegression(C=10, max_iter=1000, solver="liblinear"))
-    model = make_pipeline(make_union(part(_between), part(_behind), part(_order)), classifier)
+    model = make_pipeline(make_union(vectorizer(_between), vectorizer(_after), vectorizer(_order)), classifier)
     pairs = ordered_pairs(train)
     model.fit(pairs, gold(pairs))
     return list(model.predict(ordered_pairs(test)))
@@ -78,8 +78,8 @@ def report(train: Sequence[AnnotatedSentence], test: Sequence[AnnotatedSentence]
     labels = gold(ordered_pairs(test))
     lines = ["| given the gold drugs | precision | recall | F1 |", "|---|---|---|---|"]
     systems = {
-        "most frequent relation, every drug towards the leaflet's": majority(train, test),
-        "TF-IDF of the text between and behind the drugs, logistic regression": tf_idf(train, test),
+        "most frequent relation, from every drug to the leaflet's drug": majority(train, test),
+        "logistic regression on TF-IDF of the text between and after the drugs": tf_idf(train, test),
     }
     for name, predictions in systems.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in score(labels, predictions)) + " |")
@@ -97,7 +97,7 @@ def _between(pair: Pair) -> str:
     return sentence.text[start:end]
 
 
-def _behind(pair: Pair) -> str:
+def _after(pair: Pair) -> str:
     sentence, head, tail = pair
     return sentence.text[max(sentence.entities[head][1], sentence.entities[tail][1]) :]
 

@@ -1,4 +1,4 @@
-"""CH-DDI's format (paper 4.1.2): one JSON object a sentence, `text` and `spo_list`, as documents."""
+"""Load CH-DDI's format (paper 4.1.2), JSON objects with `text` and `spo_list`, as documents."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ def load_ch_ddi(
     data_files: Mapping[str, str | Path] | None = None,
 ) -> DatasetDict:
     """
-    Sentences with drug-drug interactions as documents.
+    Load sentences with drug-drug interactions as documents.
 
-    The records are those of `datasets_scripts.formats.spo`, with the paper's one entity type and seven relations.
+    The records have the format of `datasets_scripts.formats.spo`, with the paper's one entity type and seven relations.
 
     Args:
-        data_dir: directory of `.jsonl` and `.json` files, or one with such a `data` directory; a file's name is
-            its split's name (dev, valid and val are called validation). `None`: the corpus shipped with this
-            package.
-        on_error: `"raise"`, or `"skip"` to leave broken records out, count and list them.
-        data_files: split name → file, in place of `data_dir`.
+        data_dir: directory of `.jsonl` and `.json` files, or the parent of such a directory `data`. The name of a file
+            is the name of its split (dev, valid and val become validation). `None` loads the shipped corpus.
+        on_error: `"raise"` stops at the first broken record; `"skip"` drops broken records and lists them in a warning.
+        data_files: split name → file, instead of `data_dir`.
 
     Raises:
-        FileNotFoundError: where there are no such files.
-        BrokenRecordError: for a broken record, with file, line and reason.
+        FileNotFoundError: if there are no such files.
+        BrokenRecordError: if a record is broken; the message gives file, line and reason.
     """
     if data_files is None:
         data_files = find_files(Path(data_dir) if data_dir is not None else SHIPPED)
@@ -62,7 +61,7 @@ def find_files(directory: Path) -> dict[str, Path]:
 
 
 def parse_ch_ddi(path: Path) -> Iterator[tuple[str, Document | ValueError]]:
-    """The records of a file as documents: `(place, document or what is wrong with it)`."""
+    """Yield the records of a file as documents: `(place, document or error)`."""
     for place, sentence in read_sentences(path, "paper"):
         if isinstance(sentence, ValueError):
             yield place, sentence
@@ -75,9 +74,9 @@ def parse_ch_ddi(path: Path) -> Iterator[tuple[str, Document | ValueError]]:
 
 def to_document(name: str, sentence: AnnotatedSentence) -> Document:
     """
-    A sentence as a document of words.
+    Convert a sentence to a document with word offsets.
 
     Raises:
-        ValueError: for a drug that begins or ends within a word.
+        ValueError: if a drug begins or ends within a word.
     """
     return document_of_text(name, *sentence.annotations)

@@ -1,4 +1,4 @@
-"""What annotators get wrong, and sentences that are too much alike."""
+"""Checks for annotation errors and near-duplicate sentences."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from .leaflets import segment, tidy
 from .records import AnnotatedSentence
 
 
-# Characters; a longer sentence is likely to be a section that was not segmented.
+# In characters. A longer sentence is probably a section that was not segmented.
 LONGEST_SENTENCE = 300
-# Jaccard similarity of the character 5-grams behind the prompt.
+# Jaccard similarity of the character 5-grams after the prompt.
 NEAR_DUPLICATE = 0.8
 
 
 def problems(sentence: AnnotatedSentence) -> Iterator[str]:
     """
-    What is wrong or doubtful with a sentence that can be read as one.
+    Yield what is wrong or doubtful in a sentence.
 
-    Offsets that cut a word or carry blanks, overlapping drugs, a prompt that is not annotated, contradictory labels
-    for an ordered pair, one label in both directions where the relation has none, and text that is more than one
-    sentence. Unknown labels, drugs that are not in the text and self-relations cannot be read to begin with.
+    These are offsets that cut a word or include whitespace, overlapping drugs, a prompt that is not annotated,
+    contradictory labels for an ordered pair, 禁忌 or 加成 in both directions, 禁忌 with the leaflet's drug as head, and
+    text of more than one sentence. Unknown labels, drugs that are not in the text and self-relations are errors on
+    reading.
     """
     text = sentence.text
     try:
@@ -31,7 +32,7 @@ def problems(sentence: AnnotatedSentence) -> Iterator[str]:
         yield str(error)
     for index, (start, _) in enumerate(sentence.entities):
         if sentence.drug(index) != sentence.drug(index).strip():
-            yield f"the drug {sentence.drug(index)!r} begins or ends with a blank."
+            yield f"the drug {sentence.drug(index)!r} begins or ends with whitespace."
         if index and start < sentence.entities[index - 1][1]:
             yield f"the drugs {sentence.drug(index - 1)!r} and {sentence.drug(index)!r} overlap."
     if sentence.leaflet and (0, len(sentence.leaflet)) not in sentence.entities:
@@ -45,11 +46,11 @@ def problems(sentence: AnnotatedSentence) -> Iterator[str]:
             yield f"contradictory labels for {pair}: {', '.join(sorted(relations))}."
         for relation in sorted(relations & {"禁忌", "加成"} & labels.get((tail, head), set())):
             if head < tail:
-                yield f"{relation} has no agent, so {pair} stands in one direction only."
+                yield f"{relation} has no agent, so {pair} must be annotated in one direction only."
         if "禁忌" in relations and head == 0 and sentence.leaflet:
             yield f"禁忌 goes from the other drug to the leaflet's drug, not {pair}."
     if len(text) > LONGEST_SENTENCE:
-        yield f"the sentence has {len(text)} characters; more than {LONGEST_SENTENCE} are hardly one interaction."
+        yield f"the sentence has {len(text)} characters; one interaction rarely needs more than {LONGEST_SENTENCE}."
     body = text.partition("@")[2] or text
     if len([piece for piece in segment(body) if tidy(body[slice(*piece)])]) > 1:
         yield "the text is more than one sentence."
@@ -57,10 +58,10 @@ def problems(sentence: AnnotatedSentence) -> Iterator[str]:
 
 def duplicates(sentences: list[AnnotatedSentence]) -> Iterator[tuple[int, int, float]]:
     """
-    Pairs of sentences whose character 5-grams behind the prompt have a Jaccard similarity above `NEAR_DUPLICATE`.
+    Pairs of sentences whose character 5-grams after the prompt have a Jaccard similarity above `NEAR_DUPLICATE`.
 
     Yields:
-        positions of the later and of the earlier sentence, and the similarity; 1.0 for equal texts.
+        indices of the later and the earlier sentence, and the similarity; 1.0 for equal texts.
     """
     grams = [_five_grams(sentence.text) for sentence in sentences]
     containing: dict[str, list[int]] = {}

@@ -15,7 +15,7 @@ from .records import CH_DDI_RELATION_TYPES, AnnotatedSentence
 
 
 TEST_SHARE = 0.2
-"""Share of the drugs, and of every relation, that goes to the test split (the paper: 147 of 732 sentences)."""
+"""Share of the drugs, and of each relation, in the test split (the paper: 147 of 732 sentences)."""
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,25 @@ class AnnotatedLeaflet:
 
     @property
     def relations(self) -> Counter[str]:
-        """How often each relation stands in the leaflet."""
+        """Number of times that each relation occurs in the leaflet."""
         return Counter(relation for sentence in self.sentences for *_, relation in sentence.relations)
 
 
 def read_corpus(raw: Path, annotations: Path) -> list[AnnotatedLeaflet]:
     """
-    The leaflets of `raw/*.txt` with the annotations of `annotations/*.jsonl`, file by file.
+    Read the leaflets of `raw/*.txt` with the annotations of `annotations/*.jsonl`, file by file.
 
-    An annotation file has one line for each sentence that the segmentation finds, in the same order. A drug may have
-    several leaflets, as it has from several manufacturers.
+    An annotation file has one line for each sentence that segmentation finds, in the same order. A drug may have
+    several leaflets, for example from several manufacturers.
 
     Raises:
-        FileNotFoundError: where there is no raw file, or no annotation file of its name.
-        BrokenRecordError: for a leaflet or annotation that is broken, sentences without annotation or annotations
-            without sentence. All problems of the corpus are named together.
+        FileNotFoundError: if there is no raw file, or a raw file has no annotation file of the same name.
+        BrokenRecordError: if a leaflet or annotation is broken, a sentence has no annotation, or an annotation no
+            sentence. The message lists all problems up to the first sentence that does not match its annotation.
     """
     files = sorted(raw.glob("*.txt"))
     if not files:
-        raise FileNotFoundError(f"{raw} holds no raw leaflets (*.txt).")
+        raise FileNotFoundError(f"{raw} contains no raw leaflets (*.txt).")
     corpus: list[AnnotatedLeaflet] = []
     broken: list[BrokenRecord] = []
     for file in files:
@@ -73,7 +73,7 @@ def read_corpus(raw: Path, annotations: Path) -> list[AnnotatedLeaflet]:
                 sentences.append(sentence)
             corpus.append(AnnotatedLeaflet(leaflet, tuple(sentences)))
         for line, sentence in rest:
-            reason = f"no sentence of {file} is left for {sentence.text!r}."
+            reason = f"{file} has no sentence left for {sentence.text!r}."
             broken.append(BrokenRecord(str(annotations / f"{file.stem}.jsonl"), line, reason))
     if broken:
         raise _errors(broken)
@@ -88,13 +88,13 @@ def split_corpus(
     corpus: list[AnnotatedLeaflet], held_out: Mapping[str, Collection[str]]
 ) -> dict[str, list[AnnotatedSentence]]:
     """
-    The sentences of every split: the leaflets of its drugs, and for `train` all others.
+    Divide the sentences into splits: each held-out split gets the leaflets of its drugs, `train` all others.
 
     Args:
-        held_out: names of the splits beside `train` → their drugs.
+        held_out: name of a split other than `train` → its drugs.
 
     Raises:
-        ValueError: for a drug that has no leaflet, or stands in two splits.
+        ValueError: if a drug has no leaflet, or is in two splits.
     """
     split_of = {drug: name for name, drugs in held_out.items() for drug in drugs}
     if missing := sorted(split_of.keys() - {item.leaflet.drug for item in corpus}):
@@ -111,12 +111,12 @@ def split_corpus(
 
 def choose_test_drugs(corpus: list[AnnotatedLeaflet]) -> list[str]:
     """
-    The drugs whose leaflets make the test split of a new corpus.
+    Choose the drugs whose leaflets form the test split of a new corpus.
 
-    The diseases take turns. The one whose turn it is gives the drug that brings the relations of the test split
-    nearest to `TEST_SHARE` of all (sum of squared differences, each divided by the relation's frequency), until that
-    share of its drugs is in the test split. Ties go by the SHA-256 of the drug's name. A drug counts for the disease of
-    its first leaflet.
+    Diseases take turns until `TEST_SHARE` of the drugs of each are chosen. On its turn, a disease contributes the drug
+    that brings the relations chosen so far closest to their share of `TEST_SHARE` (sum of squared differences, each
+    divided by the relation's frequency). Ties are broken by the SHA-256 of the drug's name. A drug counts for the
+    disease of its first leaflet.
     """
     relations: dict[str, Counter[str]] = {}
     by_disease: dict[str, list[str]] = {}

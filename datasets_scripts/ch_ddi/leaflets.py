@@ -1,7 +1,7 @@
 """
-From raw leaflets to sentences that each hold one complete interaction (paper 4.1.2, steps 1 and 2).
+Divide raw leaflets into sentences with one complete interaction each (paper 4.1.2, steps 1 and 2).
 
-A file holds leaflets; each begins with header lines and goes on to the next `# 药品` line:
+A file contains leaflets. Each begins with header lines and ends before the next `# 药品` line:
 
     # 药品: 布美他尼片
     # 疾病: 高血压
@@ -9,7 +9,7 @@ A file holds leaflets; each begins with header lines and goes on to the next `# 
     【药物相互作用】
     1.…。2.…
 
-The paper's notation `<drug><药物相互作用><section>`, one leaflet a line, is read too.
+The paper's notation `<drug><药物相互作用><section>`, one leaflet per line, is also read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..documents import BrokenRecord
+from ..documents import BrokenRecord, read_text
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Leaflet:
 
     Attributes:
         drug: the drug, with its dosage form.
-        disease: what it is given for, or nothing.
-        source: where the facts can be checked, or nothing.
-        body: the raw section, heading included.
-        file, line: where it stands.
+        disease: the disease it is given for, or an empty string.
+        source: where the facts can be checked, or an empty string.
+        body: the raw section with its heading.
+        file, line: where the leaflet begins.
     """
 
     drug: str
@@ -44,7 +44,7 @@ class Leaflet:
     line: int
 
 
-# Ends of sentences: 。 always, semicolons outside lists and brackets.
+# Sentences end at 。 and at semicolons outside lists and brackets.
 _SEPARATORS = "。;；"
 _HEADER = re.compile(r"#\s*(药品|疾病|来源)\s*[:：]\s*(.*\S)\s*$")
 _NOTATION = re.compile(r"<([^<>]+)><(药物相互作用)><(.*)>\s*$", re.DOTALL)
@@ -53,12 +53,12 @@ _HEADING = re.compile(rf"\s*[【\[［〔◆◇■□●▲★※*]*\s*{_TITLE}\s
 _NEXT_SECTION = re.compile(r"\n\s*【")
 _BLOCK_TAG = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|table)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-# A decimal number starts an item of its own even within a list; the other markers may number the list.
+# A decimal number starts a new item even within a list; the other markers may number the list itself.
 _MARKER = re.compile(
     r"\s*(?:(?P<decimal>\d{1,2}(?:[.．](?!\d)|、)|[一二三四五六七八九十]{1,3}、)"
     r"|(?P<other>[(（]\d{1,2}[)）]|\d{1,2}[)）]|[①-⑳]))\s*"
 )
-# A part that begins so says more about the interaction before it.
+# A part that begins with one of these words continues the interaction before it.
 _CONTINUATION = re.compile(
     r"因此|因而|所以|故|从而|由此|为此|这|此(?!外)|该|其(?!他|它|余)|两者|二者|三者|两药|二药|前者|后者"
     r"|上述|以上|但|然而|不过|否则|反之|即使|甚至|直至|尤其|特别|并|且|也|亦|还|仍|机制|原因"
@@ -67,30 +67,12 @@ _CONTINUATION = re.compile(
 )
 
 
-def read_text(path: Path) -> str:
-    """
-    The text of a UTF-8 or GB18030 file.
-
-    Raises:
-        ValueError: where the bytes are neither, with the line.
-    """
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        try:
-            return data.decode("gb18030")
-        except UnicodeDecodeError:
-            line = data[: error.start].count(b"\n") + 1
-            raise ValueError(f"{path}, line {line}: neither UTF-8 nor GB18030.") from None
-
-
 def read_leaflets(path: Path) -> Iterator[Leaflet | BrokenRecord]:
     """
-    The leaflets of a file in its order, and what cannot be read as one.
+    Yield the leaflets of a file in order, and a `BrokenRecord` for each line that cannot be read.
 
     Raises:
-        ValueError: for bytes that are neither UTF-8 nor GB18030.
+        BrokenRecordError: if the file cannot be decoded.
     """
     header: dict[str, str] = {}
     body: list[str] = []
@@ -114,7 +96,7 @@ def read_leaflets(path: Path) -> Iterator[Leaflet | BrokenRecord]:
                     yield leaflet()
                 header, body, start = {}, [], number
             elif not header:
-                yield BrokenRecord(str(path), place, f"'# {match[1]}' stands before the first '# 药品: …' line.")
+                yield BrokenRecord(str(path), place, f"'# {match[1]}' comes before the first '# 药品: …' line.")
                 continue
             header[match[1]] = match[2]
         elif line.startswith("#"):
@@ -129,10 +111,10 @@ def read_leaflets(path: Path) -> Iterator[Leaflet | BrokenRecord]:
 
 def interaction_section(leaflet: Leaflet) -> str:
     """
-    The section without its heading, HTML remains and the sections after it.
+    The interaction section without its heading, HTML remnants and the sections after it.
 
     Raises:
-        ValueError: where there is no heading of an interaction section, or nothing under it.
+        ValueError: if there is no heading of an interaction section, or nothing under it.
     """
     text = _TAG.sub("", _BLOCK_TAG.sub("\n", leaflet.body))
     text = re.sub("[®™]", "", html.unescape(text)).replace("\r", "\n")
@@ -149,11 +131,11 @@ def segment(section: str) -> list[tuple[int, int]]:
     """
     Character ranges of the sentences in a cleaned section.
 
-    1. Items. A number (`1.` `1、` `一、` `(1)` `1)` `①`) at the start of the section, of a line or of an item, or
-       right behind a separator, begins an item. A colon opens a list, which runs to the next 。: within it, only
-       `1.`, `1、` and `一、` at the start of a line count.
-    2. Sentences. An item is split behind 。 and semicolons, but not within brackets, nor at the semicolons of a list.
-    3. A part that begins with a word of continuation (因此, 但, 应, 两者 …) belongs to the part before it.
+    1. A number (`1.` `1、` `一、` `(1)` `1)` `①`) begins an item at the start of the section, a line or an item, or
+       directly after a separator. A colon opens a list, which extends to the next 。; within it, only `1.`, `1、`
+       and `一、` at the start of a line begin an item.
+    2. An item is split after 。 and semicolons, except within brackets and at the semicolons of a list.
+    3. A part that begins with a continuation word (因此, 但, 应, 两者 …) belongs to the part before it.
     """
     ranges: list[tuple[int, int]] = []
     for item_start, item_end in _items(section):
@@ -178,7 +160,7 @@ def segment(section: str) -> list[tuple[int, int]]:
 
 
 def tidy(sentence: str) -> str:
-    """A sentence without line breaks, blanks (but those between Latin words) and separators at its end."""
+    """A sentence without line breaks, spaces (except between Latin words) and trailing separators."""
     sentence = re.sub(r"\s+", " ", sentence).strip().rstrip(_SEPARATORS + " ")
     return re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", sentence)
 
@@ -188,7 +170,7 @@ def prompted_sentences(leaflet: Leaflet) -> list[str]:
     The sentences of a leaflet as `drug@sentence`, the paper's entity prompt.
 
     Raises:
-        ValueError: where the leaflet has no interaction section.
+        ValueError: if the leaflet has no interaction section, or an empty one.
     """
     section = interaction_section(leaflet)
     return [f"{leaflet.drug}@{tidy(section[start:end])}" for start, end in segment(section)]
@@ -212,7 +194,7 @@ def _items(section: str) -> list[tuple[int, int]]:
 
 
 def _in_list(before: str) -> bool:
-    """Whether a colon (not one between two digits) stands behind the last 。."""
+    """Whether the text after the last 。 contains a colon that is not between two digits."""
     return re.search(r"(?<!\d)[:：]|[:：](?!\d)", before.rpartition("。")[2]) is not None
 
 

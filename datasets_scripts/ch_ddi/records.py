@@ -1,4 +1,4 @@
-"""A sentence with its drugs and interactions, and the paper's JSON record of it (paper 4.1.2)."""
+"""A sentence with its drugs and interactions, and its JSON record (paper 4.1.2)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class AnnotatedSentence:
     Attributes:
         text: `drug@sentence`, or any text.
         entities: character ranges `(start, end)` of the drugs, end exclusive, in the order of the text.
-        relations: `(head, tail, relation)`; head and tail are positions in `entities`.
+        relations: `(head, tail, relation)`; head and tail are indices in `entities`.
 
     Raises:
-        ValueError: for a range outside the text, a drug or relation that stands twice, an unknown relation, or a
-            drug related to itself.
+        ValueError: if a range lies outside the text, a drug or relation is listed twice, a relation is unknown, or a
+            drug is related to itself.
     """
 
     text: str
@@ -35,24 +35,22 @@ class AnnotatedSentence:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise ValueError("'text' must be a text that is not empty.")
+            raise ValueError("'text' must be a non-empty string.")
         if list(self.entities) != sorted(set(self.entities)):
-            raise ValueError("'entities' names the same characters twice, or is not in the order of the text.")
+            raise ValueError("'entities' lists a range twice, or is not in the order of the text.")
         for start, end in self.entities:
             if not 0 <= start < end <= len(self.text):
-                raise ValueError(
-                    f"the entity {start}:{end} has no offsets within the text's {len(self.text)} characters."
-                )
+                raise ValueError(f"the entity {start}:{end} lies outside the text's {len(self.text)} characters.")
         if len(set(self.relations)) != len(self.relations):
-            raise ValueError("names the same relation twice.")
+            raise ValueError("a relation is listed twice.")
         for head, tail, relation in self.relations:
             check_relation_type(relation)
             if head == tail:
-                raise ValueError(f"{self.drug(head)!r} stands in the relation {relation} to itself.")
+                raise ValueError(f"{self.drug(head)!r} has the relation {relation} to itself.")
 
     @classmethod
     def of(cls, text: str, entities: list[tuple[int, int]], relations: list[tuple[int, int, str]]) -> AnnotatedSentence:
-        """A sentence whose entities may come in any order; relations refer to the order given."""
+        """Make a sentence from entities in any order; relations refer to the given order."""
         order = sorted(range(len(entities)), key=lambda index: entities[index])
         place = {old: new for new, old in enumerate(order)}
         renumbered = sorted((place[head], place[tail], relation) for head, tail, relation in relations)
@@ -65,27 +63,27 @@ class AnnotatedSentence:
 
     @property
     def leaflet(self) -> str:
-        """The drug before `@`, or nothing."""
+        """The drug before `@`, or an empty string."""
         prompt, at, _ = self.text.partition("@")
         return prompt if at else ""
 
     @property
     def annotations(self) -> Annotations:
-        """The sentence as the formats of `datasets_scripts.formats` have it."""
+        """The sentence in the form that `datasets_scripts.formats` uses."""
         return self.text, [(start, end, DRUG) for start, end in self.entities], list(self.relations)
 
     @classmethod
     def of_annotations(cls, annotations: Annotations) -> AnnotatedSentence:
         """
-        The sentence of annotations in characters.
+        Make a sentence from annotations with character offsets.
 
         Raises:
-            ValueError: for an entity type or a relation that CH-DDI does not have, and see the class.
+            ValueError: if CH-DDI does not have the entity type, and as described for the class.
         """
         text, entities, relations = annotations
         for *_, kind in entities:
             if kind not in CH_DDI_ENTITY_TYPES:
-                raise ValueError(f"the entity type {kind!r} is not known. Known: {', '.join(CH_DDI_ENTITY_TYPES)}.")
+                raise ValueError(f"unknown entity type {kind!r}. CH-DDI has: {', '.join(CH_DDI_ENTITY_TYPES)}.")
         return cls.of(text, [(start, end) for start, end, _ in entities], relations)
 
     def to_record(self) -> dict[str, Any]:
@@ -94,7 +92,7 @@ class AnnotatedSentence:
 
 
 def check_relation_type(relation: Any) -> str:
-    """The relation, or a `ValueError` that names the known ones."""
+    """Return the relation, or raise a `ValueError` that lists the known ones."""
     if relation not in CH_DDI_RELATION_TYPES:
-        raise ValueError(f"the relation {relation!r} is not known. Known: {', '.join(CH_DDI_RELATION_TYPES)}.")
+        raise ValueError(f"unknown relation {relation!r}. CH-DDI has: {', '.join(CH_DDI_RELATION_TYPES)}.")
     return str(relation)

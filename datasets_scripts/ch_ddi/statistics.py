@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 2 for any corpus, and the drugs of the test split that training never shows."""
+"""The paper's Tables 1 and 2 for any corpus, and the drugs of held-out splits that do not occur in training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENGLISH = dict(
         strict=True,
     )
 )
-# Figures of the paper's CH-DDI, its Tables 1 and 2.
+# The paper's figures for CH-DDI (Tables 1 and 2): sentences, entities and relations; then relations by type.
 PAPER_SIZES = {"train": (585, 1830, 1276), "test": (147, 527, 386)}
 PAPER_RELATIONS = {
     "train": dict(zip(CH_DDI_RELATION_TYPES, (252, 120, 319, 279, 187, 95, 24), strict=True)),
@@ -26,7 +26,7 @@ Splits = Mapping[str, Sequence[AnnotatedSentence]]
 
 
 def statistics(splits: Splits) -> str:
-    """Markdown tables of sentences, drugs and relations for each split, the paper's figures beside."""
+    """Markdown tables of sentences, drugs and relations for each split, beside the paper's figures."""
     lines = [
         "| split | drugs with leaflets | sentences | entities | relations | paper: sentences / entities / relations |"
     ]
@@ -54,7 +54,7 @@ def statistics(splits: Splits) -> str:
 
 
 def relation_counts(sentences: Sequence[AnnotatedSentence]) -> Counter[str]:
-    """How often each relation stands in the sentences."""
+    """Number of times that each relation occurs in the sentences."""
     return Counter(relation for sentence in sentences for *_, relation in sentence.relations)
 
 

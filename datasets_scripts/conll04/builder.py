@@ -1,4 +1,4 @@
-"""CoNLL04 (Roth and Yih, 2004) from SpERT's JSON files."""
+"""Load CoNLL04 (Roth and Yih, 2004) from SpERT's JSON files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ HUB_REPOSITORY = "DFKI-SLT/conll04"
 
 def load_conll04(data_dir: str | Path | None = None, on_error: str = "raise") -> DatasetDict:
     """
-    CoNLL04 as documents: splits `train` (922 sentences), `validation` (231) and `test` (288).
+    Load CoNLL04 as documents: splits `train` (922 sentences), `validation` (231) and `test` (288).
 
-    `validation` is SpERT's `dev` file, and what the ISER paper calls its test set.
+    `validation` is SpERT's `dev` file, which the ISER paper calls its test set.
 
     Args:
         data_dir: directory with SpERT's `conll04_train.json`, `conll04_dev.json` and `conll04_test.json`; `None`
             fetches them from the Hub.
-        on_error: `"raise"`, or `"skip"` to leave broken records out, count and list them.
+        on_error: `"raise"` stops at the first broken record; `"skip"` drops broken records and lists them in a warning.
 
     Raises:
-        FileNotFoundError: where a file is missing or the Hub is out of reach; the message says what to do.
-        BrokenRecordError: for a broken record, with file, place and reason.
+        FileNotFoundError: if a file is missing or the Hub cannot be reached; the message says what to do.
+        BrokenRecordError: if a record is broken; the message gives file, place and reason.
     """
     directory = _fetch() if data_dir is None else Path(data_dir)
     files = {split: directory / name for split, name in FILES.items()}
@@ -43,9 +43,9 @@ def load_conll04(data_dir: str | Path | None = None, on_error: str = "raise") ->
 
 def _how_to_get_them(directory: Path | str) -> str:
     return (
-        f"Download {', '.join(FILES.values())} (the files of the Hub's data set {HUB_REPOSITORY}, or of SpERT's "
-        f"scripts/fetch_datasets.sh), put them into one directory and call load_conll04({str(directory)!r}), or give "
-        f"train.py --data_dir {directory}."
+        f"Download {', '.join(FILES.values())} (from the Hub's data set {HUB_REPOSITORY}, or with SpERT's "
+        f"scripts/fetch_datasets.sh) into one directory and call load_conll04({str(directory)!r}), or run train.py "
+        f"with --data_dir {directory}."
     )
 
 
@@ -54,20 +54,20 @@ def _fetch() -> Path:
 
     try:
         return Path(snapshot_download(HUB_REPOSITORY, repo_type="dataset", allow_patterns=["*conll04_*.json"]))
-    except Exception as error:  # The client's errors for "offline", "not found" and "no answer" share no class.
+    except Exception as error:  # The client's errors have no common base class.
         raise FileNotFoundError(
             f"CoNLL04 could not be fetched from the Hub ({type(error).__name__}). {_how_to_get_them('path/to/conll04')}"
         ) from error
 
 
 def parse_conll04(path: Path) -> Iterator[tuple[str, Document | ValueError]]:
-    """The records of one of SpERT's files as documents: `(place, document or what is wrong with it)`."""
+    """Yield the records of one of SpERT's files as documents: `(place, document or error)`."""
     for number, record in enumerate(read_json_list(path)):
         name = record.get("orig_id", number) if isinstance(record, dict) else number
         place = f"record {number} (orig_id {name})"
         try:
             if not isinstance(record, dict):
-                raise ValueError(f"a record is an object, not {record!r:.60}.")
+                raise ValueError(f"a record must be an object, not {record!r:.60}.")
             for key in ("entities", "relations"):
                 if not isinstance(record.get(key), list):
                     raise ValueError(f"{key!r} must be a list of objects.")
@@ -82,4 +82,4 @@ def _check_labels(document: Document) -> None:
     for key, known in (("entities", CONLL04_ENTITY_TYPES), ("relations", CONLL04_RELATION_TYPES)):
         for item in document[key]:
             if item["type"] not in known:
-                raise ValueError(f"the type {item['type']!r} is not known. Known: {', '.join(known)}.")
+                raise ValueError(f"unknown type {item['type']!r}. CoNLL04 has: {', '.join(known)}.")

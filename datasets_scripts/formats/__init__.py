@@ -1,12 +1,11 @@
 """
-Formats of annotated corpora, a module each.
+Formats of annotated corpora, one module each.
 
-A module of a format has
+Each module has
 
-- `recognises(path)`: whether a file (of brat: a directory) looks like one of its own;
-- `read(path)`: its documents, each with its place: `(place, document or what is wrong with it)`;
-- `write(documents, path)`, where the format can hold what a document holds or most of it: writes a file and returns
-  how often something could not be held, by what it was.
+- `recognises(path)`: whether a file (for brat, a directory) looks like its format;
+- `read(path)`: yields `(place, document or error)` for each record;
+- `write(documents, path)`: writes a file and returns what the format could not hold, as kind of content → number.
 """
 
 from __future__ import annotations
@@ -32,20 +31,21 @@ FORMATS: dict[str, ModuleType] = {
 
 def recognise(path: Path) -> str:
     """
-    Name of the format of a file or directory, by its content.
+    Detect the format of a file or directory from its content.
 
     Raises:
-        ValueError: where no format, or more than one, fits; the message says how to name one.
+        ValueError: if no format fits, or several do; the message says how to name one.
+        BrokenRecordError: if no format fits because a record is not JSON.
     """
     found = [name for name, module in FORMATS.items() if module.recognises(path)]
     if len(found) == 1:
         return found[0]
-    if not found and path.suffix in (".json", ".jsonl"):  # A file that cannot be read looks like nothing.
+    if not found and path.suffix in (".json", ".jsonl"):  # Broken JSON fits no format.
         for place, record in records(path):
             if isinstance(record, ValueError):
                 raise BrokenRecordError(f"{path}, {place}: {record}")
-    what = f"looks like {' and '.join(found)}" if found else "looks like no format that is known"
-    raise ValueError(f"{path} {what}. Say which it is: format={'|'.join(FORMATS)} (its module shows an example).")
+    problem = f"could be {' or '.join(found)}" if found else "has no known format"
+    raise ValueError(f"{path} {problem}. Name its format: format={'|'.join(FORMATS)} (each module shows an example).")
 
 
 __all__ = ["FORMATS", "recognise"]

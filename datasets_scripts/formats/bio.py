@@ -1,6 +1,6 @@
 """
-Tagged words in columns (CoNLL): a word a line, its tag in the last column, an empty line after each sentence. Entities
-alone, no relations.
+Tagged words in columns (CoNLL): one word per line with its tag in the last column, and an empty line after each
+sentence. Entities only, no relations.
 
     Anna B-Peop
     lives O
@@ -8,9 +8,9 @@ alone, no relations.
     Lund B-Loc
     . O
 
-BIO (every entity begins with B), IOB1 (B only where an entity follows another one of its type), and BIOES or BILOU are
-told apart by the tags of the whole file. Lines that begin with `-DOCSTART-`, and those that begin with `#` and end with
-no tag, are passed over.
+BIO (every entity begins with B), IOB1 (B only where an entity directly follows another one of its type), and BIOES or
+BILOU are distinguished by the tags of the whole file. Lines that begin with `-DOCSTART-`, or that begin with `#` and do
+not end with a tag, are ignored.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _columns(line: str) -> list[str]:
-    """A line's columns: by tabs where it has any, so that labels may hold blanks."""
+    """The columns of a line, split at tabs if it has any, so that labels may contain spaces."""
     return line.split("\t") if "\t" in line else line.split()
 
 
@@ -70,7 +70,7 @@ def _sentences(path: Path) -> Iterator[list[Line] | tuple[int, ValueError]]:
             sentence, broken = [], None
         elif len(columns) < 2 or not columns[0].strip() or not _TAG.fullmatch(columns[-1].strip()):
             broken = broken or (
-                number, ValueError(f"{line!r:.60} is no word with a tag (O, B-…, I-…) in the last column.")
+                number, ValueError(f"{line!r:.60} is not a word with a tag (O, B-…, I-…) in the last column.")
             )  # fmt: skip
         else:
             sentence.append((number, columns[0], columns[-1].strip()))
@@ -97,28 +97,28 @@ def entities_of(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
     The entities of a sentence's tags, in any of the schemes.
 
     Raises:
-        ValueError: for a tag that is none.
+        ValueError: if a tag is invalid.
     """
     if wrong := [tag for tag in tags if not _TAG.fullmatch(tag)]:
-        raise ValueError(f"{wrong[0]!r} is no tag (O, B-…, I-…).")
+        raise ValueError(f"{wrong[0]!r} is not a tag (O, B-…, I-…).")
     sentence = [(number, word, tag) for number, (word, tag) in enumerate(zip(tokens, tags, strict=True), 1)]
     return list(_entities(sentence, starts_with_inside=True))
 
 
 def _all_begin(sentences: Iterable[Sequence[Line]]) -> bool:
     """
-    Whether an entity has to begin with B (or S or U). In a file where B stands nowhere but between two entities of one
-    type, it need not.
+    Whether every entity must begin with B (or S or U). It need not in IOB1, that is, if every B directly follows
+    another entity of its type.
     """
-    needless = 0
+    not_iob1 = 0
     for sentence in sentences:
         before = "O"
         for _, _, tag in sentence:
             if tag[0] in "ESLU":
                 return True
-            needless += tag[0] == "B" and before[2:] != tag[2:]
+            not_iob1 += tag[0] == "B" and before[2:] != tag[2:]
             before = tag
-    return needless > 0
+    return not_iob1 > 0
 
 
 def _entities(sentence: Sequence[Line], starts_with_inside: bool) -> Iterator[Span]:
@@ -130,7 +130,7 @@ def _entities(sentence: Sequence[Line], starts_with_inside: bool) -> Iterator[Sp
             yield start, index, kind
             start = None
         if tag[0] in "IEL" and not continues and not (tag[0] == "I" and starts_with_inside):
-            raise ValueError(f"line {number}: {word!r} has the tag {tag}, but no entity {tag[2:]} goes on there.")
+            raise ValueError(f"line {number}: {word!r} has the tag {tag}, but does not continue an entity {tag[2:]}.")
         if tag != "O" and not continues:
             start, kind = index, tag[2:]
         if start is not None and tag[0] in _ENDS:
@@ -143,19 +143,17 @@ def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for document in documents:
             if any(re.search(r"\s", token) for token in document["tokens"]):
-                raise ValueError(f"document {document['id']!r}: a word with a blank in it has no place in a column.")
+                raise ValueError(f"document {document['id']!r}: a word that contains whitespace cannot be a column.")
             tags = ["O"] * len(document["tokens"])
             for entity in document["entities"]:
                 if set(tags[entity["start"] : entity["end"]]) != {"O"}:
-                    lost["entities that overlap another one"] += 1
+                    lost["overlapping entities"] += 1
                     continue
                 inside = [f"I-{entity['type']}"] * (entity["end"] - entity["start"] - 1)
                 tags[entity["start"] : entity["end"]] = [f"B-{entity['type']}", *inside]
             lost["relations"] += len(document["relations"])
-            lost["ids of documents"] += 1
-            lost["texts that are more than their words with blanks between them"] += document["text"] != " ".join(
-                document["tokens"]
-            )
+            lost["document ids"] += 1
+            lost["texts that are not their words joined by spaces"] += document["text"] != " ".join(document["tokens"])
             file.writelines(f"{word}\t{tag}\n" for word, tag in zip(document["tokens"], tags, strict=True))
             file.write("\n")
-    return {what: count for what, count in lost.items() if count}
+    return {kind: count for kind, count in lost.items() if count}

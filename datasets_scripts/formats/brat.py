@@ -1,13 +1,13 @@
 """
-brat's standoff: a directory with a `.txt` file and an `.ann` file for each document, offsets counting characters.
+brat standoff: a directory with a `.txt` and an `.ann` file for each document, with character offsets.
 
     7.txt   Anna lives in Lund.
     7.ann   T1	Peop 0 4	Anna
             T2	Loc 14 18	Lund
             R1	Live_In Arg1:T1 Arg2:T2
 
-Events, attributes, normalisations and notes are counted and left out: documents have no place for them. An entity in
-several pieces is refused, since the model finds none.
+Events, attributes, normalisations and notes are dropped and counted, because documents cannot hold them.
+Discontinuous entities are errors, because the model cannot find them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .records import Read
 
 logger = logging.getLogger(__name__)
 
-_LEFT_OUT = {
+_DROPPED = {
     "E": "events",
     "A": "attributes",
     "M": "attributes",
     "N": "normalisations",
     "#": "notes",
-    "*": "relations *",
+    "*": "equivalences",
 }
 _ENTITY = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
 _RELATION = re.compile(r"(\S+) \S+:(T\S+) \S+:(T\S+)\s*")
@@ -43,27 +43,27 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Read:
-    left_out: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
     for file in sorted(path.glob("*.ann")):
         text_file = file.with_suffix(".txt")
         try:
             if not text_file.is_file():
                 raise ValueError(f"there is no {text_file.name} beside it.")
             text = read_text(text_file)
-            entities, relations = _annotations(read_text(file), text, left_out)
+            entities, relations = _annotations(read_text(file), text, dropped)
             yield file.name, document_of_text(unquote(file.stem), text, entities, relations)
         except BrokenRecordError as error:
             yield file.name, ValueError(str(error))
         except ValueError as error:
             yield file.name, error
     for name in sorted({path.name for path in path.glob("*.txt")} - {f"{p.stem}.txt" for p in path.glob("*.ann")}):
-        yield name, ValueError("there is no .ann file beside it; an empty one says that it holds no entity.")
-    if left_out:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
-        logger.warning("%s: %s have no place in a document and are left out.", path, counts)
+        yield name, ValueError("there is no .ann file beside it; add an empty one if the text has no entities.")
+    if dropped:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(dropped.items()))
+        logger.warning("%s: dropped what documents cannot hold: %s.", path, counts)
 
 
-def _annotations(content: str, text: str, left_out: Counter[str]) -> tuple[list[Span], list[Relation]]:
+def _annotations(content: str, text: str, dropped: Counter[str]) -> tuple[list[Span], list[Relation]]:
     entities: list[Span] = []
     place: dict[str, int] = {}
     links: list[tuple[int, str, str, str]] = []
@@ -77,12 +77,12 @@ def _annotations(content: str, text: str, left_out: Counter[str]) -> tuple[list[
         elif name.startswith("R"):
             match = _RELATION.fullmatch(rest)
             if match is None:
-                raise ValueError(f"line {number}: {line!r:.60} is no relation such as R1<tab>Type Arg1:T1 Arg2:T2.")
+                raise ValueError(f"line {number}: {line!r:.60} is not a relation such as R1<tab>Type Arg1:T1 Arg2:T2.")
             links.append((number, match[1], match[2], match[3]))
-        elif name[:1] in _LEFT_OUT:
-            left_out[_LEFT_OUT[name[0]]] += 1
+        elif name[:1] in _DROPPED:
+            dropped[_DROPPED[name[0]]] += 1
         else:
-            raise ValueError(f"line {number}: {line!r:.60} is no annotation of brat's.")
+            raise ValueError(f"line {number}: {line!r:.60} is not a brat annotation.")
     for number, _, *ends in links:
         for end in ends:
             if end not in place:
@@ -91,19 +91,21 @@ def _annotations(content: str, text: str, left_out: Counter[str]) -> tuple[list[
 
 
 def _entity(number: int, name: str, rest: str, text: str) -> Span:
-    what, _, reads = rest.partition("\t")
-    match = _ENTITY.fullmatch(what.strip())
+    type_and_offsets, _, expected = rest.partition("\t")
+    match = _ENTITY.fullmatch(type_and_offsets.strip())
     if match is None:
-        raise ValueError(f"line {number}: {name} has no type and offsets such as 'Loc 14 18', but {what!r:.60}.")
+        raise ValueError(
+            f"line {number}: {name} needs a type and offsets such as 'Loc 14 18', not {type_and_offsets!r:.60}."
+        )
     if ";" in match[2]:
         raise ValueError(
-            f"line {number}: {name} ({reads!r:.60}) lies in several pieces, {match[2]}. The model finds connected "
-            "entities alone: make it one piece, or leave it out."
+            f"line {number}: {name} ({expected!r:.60}) is discontinuous ({match[2]}). The model finds contiguous "
+            "entities only: make it one piece, or remove it."
         )
     start, end = map(int, match[2].split(" "))
-    read = text[start:end]
-    if not read or (reads and "".join(read.split()) != "".join(reads.split())):
-        raise ValueError(f"line {number}: {name} {reads!r:.60} reads {read!r:.60} at {start}:{end}.")
+    found = text[start:end]
+    if not found or (expected and "".join(found.split()) != "".join(expected.split())):
+        raise ValueError(f"line {number}: {name} is {expected!r:.60}, but the text at {start}:{end} is {found!r:.60}.")
     return start, end, match[1]
 
 
@@ -113,7 +115,7 @@ def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
     for document in documents:
         name = quote(document["id"], safe="") or "%"
         if any(re.search(r"\s", item["type"]) for item in (*document["entities"], *document["relations"])):
-            raise ValueError(f"document {document['id']!r}: brat's labels cannot hold blanks.")
+            raise ValueError(f"document {document['id']!r}: brat labels cannot contain whitespace.")
         lines = [
             f"T{index}\t{kind} {start} {end}\t{' '.join(document['text'][start:end].split())}\n"
             for index, (start, end, kind) in enumerate(character_spans(document), 1)
@@ -122,7 +124,7 @@ def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
             f"R{index}\t{relation['type']} Arg1:T{relation['head'] + 1} Arg2:T{relation['tail'] + 1}\n"
             for index, relation in enumerate(document["relations"], 1)
         ]
-        lost["documents whose words are split in a way of their own"] += has_own_words(document)
+        lost["custom word segmentations"] += has_own_words(document)
         for suffix, content in ((".txt", document["text"]), (".ann", "".join(lines))):
             (path / f"{name}{suffix}").write_text(content, encoding="utf-8", newline="")
-    return {what: count for what, count in lost.items() if count}
+    return {kind: count for kind, count in lost.items() if count}

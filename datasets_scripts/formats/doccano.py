@@ -1,16 +1,16 @@
 """
-doccano's JSON lines, offsets counting characters. With relations:
+doccano's JSON lines, with character offsets. For relation extraction:
 
     {"id": 7, "text": "Anna lives in Lund.",
      "entities": [{"id": 1, "label": "Peop", "start_offset": 0, "end_offset": 4},
                   {"id": 2, "label": "Loc", "start_offset": 14, "end_offset": 18}],
      "relations": [{"id": 1, "from_id": 1, "to_id": 2, "type": "Live_In"}], "Comments": []}
 
-and of sequence labelling, where the text is under `text` or `data`, the spans under `label`, `labels` or `entities`:
+For sequence labelling, with the text in `text` or `data`, and the spans in `label`, `labels` or `entities`:
 
     {"id": 7, "data": "Anna lives in Lund.", "label": [[0, 4, "Peop"], [14, 18, "Loc"]]}
 
-A key `tokens`, which doccano keeps as it keeps all it does not know, gives the words.
+An optional key `tokens` gives the words; doccano preserves unknown keys.
 """
 
 from __future__ import annotations
@@ -55,26 +55,26 @@ def read(path: Path) -> Read:
 
 
 def parse(name: str, record: Mapping[str, Any]) -> Document:
-    """A document of a record of either kind."""
+    """Convert a record of either kind to a document."""
     return document_of_text(name_of(record, name, "id"), *annotations_of(record), words_of(record))
 
 
 def annotations_of(record: Mapping[str, Any]) -> Annotations:
-    """Text, entities in characters and relations of a record of either kind."""
+    """Text, entities with character offsets and relations of a record of either kind."""
     text = text_of(record, "text", "data")
-    entities, place = _entities(record)
+    entities, index_of = _entities(record)
     relations = []
     for item in items_of(record, "relations"):
-        head, tail = (position_of(place, item.get(key)) for key in ("from_id", "to_id"))
+        head, tail = (position_of(index_of, item.get(key)) for key in ("from_id", "to_id"))
         relations.append((head, tail, label_of(item, "type", "label")))
     return text, entities, relations
 
 
 def _entities(record: Mapping[str, Any]) -> tuple[list[Span], dict[Any, int]]:
-    """The spans, and their positions by id."""
+    """The spans, and the index of each span by its id."""
     key = next((key for key in _SPANS if record.get(key) is not None), "entities")
     entities: list[Span] = []
-    place: dict[Any, int] = {}
+    index_of: dict[Any, int] = {}
     spans = record.get(key) or []
     if not isinstance(spans, list):
         raise ValueError(f"{key!r} must be a list, not {spans!r:.60}.")
@@ -82,15 +82,15 @@ def _entities(record: Mapping[str, Any]) -> tuple[list[Span], dict[Any, int]]:
         if isinstance(span, list) and len(span) == 3:
             span = dict(zip(("start_offset", "end_offset", "label"), span, strict=True))
         if not isinstance(span, Mapping):
-            raise ValueError(f"{key!r} holds {span!r:.60}: not an object, and not start, end and label.")
+            raise ValueError(f"{key!r} must contain objects or lists of start, end and label, not {span!r:.60}.")
         if span.get("id") is not None:
             if not isinstance(span["id"], int | str):
-                raise ValueError(f"an entity has the id {span['id']!r:.60}, which is neither a number nor a text.")
-            if span["id"] in place:
+                raise ValueError(f"the id of an entity must be a number or a string, not {span['id']!r:.60}.")
+            if span["id"] in index_of:
                 raise ValueError(f"two entities have the id {span['id']!r}.")
-            place[span["id"]] = len(entities)
+            index_of[span["id"]] = len(entities)
         entities.append((integer_of(span, "start_offset"), integer_of(span, "end_offset"), label_of(span, "label")))
-    return entities, place
+    return entities, index_of
 
 
 def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
@@ -106,10 +106,10 @@ def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
 
 def record_of(first_id: int, text: str, entities: Sequence[Span], relations: Sequence[Relation]) -> dict[str, Any]:
     """
-    A record with relations, without an id.
+    A record for relation extraction, without an id of its own.
 
     Args:
-        first_id: the first id of its entities and of its relations; doccano's ids are unique in a project.
+        first_id: the first id of its entities and of its relations; doccano's ids are unique within a project.
     """
     return {
         "text": text,

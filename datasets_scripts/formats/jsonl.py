@@ -1,11 +1,11 @@
 """
-The documents of this package as JSON lines, offsets counting words:
+The documents of this package as JSON lines, with word offsets:
 
     {"id": "7", "text": "Anna lives in Lund.", "tokens": ["Anna", "lives", "in", "Lund", "."],
      "entities": [{"start": 0, "end": 1, "type": "Peop"}, {"start": 3, "end": 4, "type": "Loc"}],
      "relations": [{"head": 0, "tail": 1, "type": "Live_In"}]}
 
-`id` and `text` may be missing.
+`id` and `text` are optional.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Label Studio's JSON, offsets counting characters. The full export:
+Label Studio's JSON, with character offsets. The full export:
 
     [{"id": 7, "data": {"text": "Anna lives in Lund."},
       "annotations": [{"result": [
@@ -9,13 +9,13 @@ Label Studio's JSON, offsets counting characters. The full export:
          "value": {"start": 14, "end": 18, "text": "Lund", "labels": ["Loc"]}},
         {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right", "labels": ["Live_In"]}]}]}]
 
-and JSON-MIN, which holds entities alone:
+JSON-MIN, which has entities only:
 
     [{"id": 7, "text": "Anna lives in Lund.", "label": [{"start": 0, "end": 4, "text": "Anna", "labels": ["Peop"]}]}]
 
-A relation with the direction `left` goes from `to_id` to `from_id`, one with `bi` both ways. A task needs one
-annotation, which may be empty: one that nobody has looked at says nothing, and one with several has to be exported for
-every annotator apart.
+A relation with the direction `left` goes from `to_id` to `from_id`, one with `bi` in both directions. A task must have
+exactly one annotation, which may be empty: without one, nobody has labelled the task; with several, export the tasks of
+each annotator separately.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def read(path: Path) -> Read:
 
 
 def parse(name: str, record: Mapping[str, Any]) -> Document:
-    """A document of a task of either export."""
+    """Convert a task of either export to a document."""
     data = record.get("data")
     task = {**record, **data} if isinstance(data, Mapping) else record
     return document_of_text(name_of(task, name, "id"), *annotations_of(record), words_of(task))
 
 
 def annotations_of(record: Mapping[str, Any]) -> Annotations:
-    """Text, entities in characters and relations of a task of either export."""
+    """Text, entities with character offsets and relations of a task of either export."""
     data = record.get("data", record)
     if not isinstance(data, Mapping):
         raise ValueError(f"'data' must be an object, not {data!r:.60}.")
@@ -78,14 +78,14 @@ def _result(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     annotations = [item for item in items_of(record, "annotations") if not item.get("was_cancelled")]
     if len(annotations) != 1:
         raise ValueError(
-            f"the task has {len(annotations)} annotations, not one. Label it, or export every annotator apart."
+            f"the task has {len(annotations)} annotations, not one. Label it, or export each annotator separately."
         )
     return items_of(annotations[0], "result")
 
 
 def _annotations(text: str, result: Iterable[Mapping[str, Any]]) -> tuple[list[Span], list[Relation]]:
     entities: list[Span] = []
-    place: dict[Any, int] = {}
+    index_of: dict[Any, int] = {}
     links = []
     for item in result:
         if item.get("type") == "relation":
@@ -97,21 +97,21 @@ def _annotations(text: str, result: Iterable[Mapping[str, Any]]) -> tuple[list[S
         if not isinstance(value, Mapping):
             raise ValueError("a result of type 'labels' has no 'value'.")
         start, end = integer_of(value, "start"), integer_of(value, "end")
-        read = text[start:end] if 0 <= start < end <= len(text) else None
-        if value.get("text") not in (None, read):
-            raise ValueError(f"the entity {value['text']!r} reads {read!r} at {start}:{end}.")
+        found = text[start:end] if 0 <= start < end <= len(text) else None
+        if value.get("text") not in (None, found):
+            raise ValueError(f"the entity is {value['text']!r}, but the text at {start}:{end} is {found!r}.")
         if isinstance(item.get("id"), int | str):
-            place[item["id"]] = len(entities)
+            index_of[item["id"]] = len(entities)
         entities.append((start, end, label_of(value, "labels", "hypertextlabels")))
     relations: list[Relation] = []
     for item in links:
-        head, tail = position_of(place, item.get("from_id")), position_of(place, item.get("to_id"))
+        head, tail = position_of(index_of, item.get("from_id")), position_of(index_of, item.get("to_id"))
         direction = item.get("direction", "right")
         if direction not in ("right", "left", "bi"):
             raise ValueError(f"a relation has the direction {direction!r}; it must be 'right', 'left' or 'bi'.")
         labels = item.get("labels")
         if not isinstance(labels, list) or not labels:
-            raise ValueError("a relation has no label: give the relation tag one in the project and label it.")
+            raise ValueError("a relation has no label: define labels for relations in the project, and assign one.")
         for label in labels:
             kind = label_of({"labels": label}, "labels")
             relations += [(head, tail, kind)] if direction != "left" else []

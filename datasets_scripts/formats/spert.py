@@ -1,11 +1,11 @@
 """
-SpERT's JSON: a list of sentences that are split into words, offsets counting words.
+SpERT's JSON: a list of sentences, split into words, with word offsets.
 
     [{"tokens": ["Anna", "lives", "in", "Lund"],
       "entities": [{"type": "Peop", "start": 0, "end": 1}, {"type": "Loc", "start": 3, "end": 4}],
       "relations": [{"type": "Live_In", "head": 0, "tail": 1}], "orig_id": 5}]
 
-A file `…types.json` beside it may give the order of the labels and say which relations are symmetric.
+A file `…types.json` beside it may define the order of the labels and the symmetric relations.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def read(path: Path) -> Read:
 
 
 def parse(name: str, record: Mapping[str, Any]) -> Document:
-    """A document of a record whose offsets count words."""
+    """Convert a record with word offsets to a document."""
     tokens = words_of(record)
     if not tokens:
-        raise ValueError("'tokens' must be a list of words, at least one.")
+        raise ValueError("'tokens' must be a list of at least one word.")
     entities = [
         (integer_of(item, "start"), integer_of(item, "end"), label_of(item, "type"))
         for item in items_of(record, "entities")
@@ -44,13 +44,13 @@ def parse(name: str, record: Mapping[str, Any]) -> Document:
     text = record.get("text")
     if text is not None:
         if not isinstance(text, str):
-            raise ValueError(f"'text' must be a text, not {text!r:.60}.")
+            raise ValueError(f"'text' must be a string, not {text!r:.60}.")
         locate_words(text, tokens)
     return document_of_words(name_of(record, name, "id", "orig_id"), tokens, entities, relations, text)
 
 
 def write(documents: Iterable[Document], path: Path) -> dict[str, int]:
-    # The text itself stays only where it is more than its words with blanks between them.
+    # The text is written only if it is not its words joined by spaces.
     records = [
         {
             **{key: document[key] for key in ("tokens", "entities", "relations")},

@@ -1,18 +1,17 @@
 """
-The paper's records (its section 4.1.2): JSON lines with triples by name.
+The paper's format (section 4.1.2): JSON lines whose triples refer to entities by name.
 
     {"text": "Anna lives in Lund.",
      "spo_list": [{"predicate": "Live_In", "subject": "Anna", "subject_type": "Peop",
                    "object": {"@value": "Lund"}, "object_type": {"@value": "Loc"}}]}
 
-`object` and `object_type` may be plain texts too. Subject is the head, object the tail. `entities`, a list of
-`{"text", "start", "end", "type"}` with character offsets, may name the entities explicitly, so that entities in no
-relation and repeated mentions are kept; `subject_entity` and `object_entity` of a relation then may give a position in
-that list.
+`object` and `object_type` may also be plain strings. The subject is the head, the object the tail. An optional list
+`entities` of `{"text", "start", "end", "type"}`, with character offsets, keeps repeated mentions and entities without
+relations; `subject_entity` and `object_entity` of a relation may then give indices in that list.
 
-Which occurrence a name means, when it occurs more than once: with `entities`, the first of those that reads so.
-Without, the one before `@` where the name is the whole prompt; else the first occurrence behind the `@` that lies in no
-longer name of the same record, as 阿司匹林 does in 阿司匹林肠溶片; else the first anywhere.
+A name that occurs more than once means, with `entities`, the first of them with that text. Otherwise it means the
+prompt before `@` if it is the whole prompt; else the first occurrence after `@` that is not part of a longer name of
+the record, as 阿司匹林 is of 阿司匹林肠溶片; else the first occurrence.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ def read(path: Path) -> Read:
 
 
 def parse(name: str, record: Mapping[str, Any]) -> Document:
-    """A document of a record."""
+    """Convert a record to a document."""
     return document_of_text(name_of(record, name, "id"), *annotations_of(record), words_of(record))
 
 
 def annotations_of(record: Mapping[str, Any]) -> Annotations:
     """
-    Text, entities in characters and in the order of the text, and relations of a record.
+    Text, entities with character offsets in the order of the text, and relations of a record.
 
     Raises:
-        ValueError: for a record that is broken, with the reason.
+        ValueError: if the record is broken; the message gives the reason.
     """
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise ValueError("'text' must be a text that is not empty.")
+        raise ValueError("'text' must be a non-empty string.")
     if "spo_list" not in record:
         raise ValueError("'spo_list' must be a list of objects.")
     items = items_of(record, "spo_list")
@@ -72,7 +71,7 @@ def annotations_of(record: Mapping[str, Any]) -> Annotations:
                 raise ValueError(f"{name!r} ({kind}) of a relation is not among the record's 'entities'.")
             index = item.get(f"{role}_entity", index_of[name, kind])
             if index not in range(len(entities)) or text[slice(*entities[index][:2])] != name:
-                raise ValueError(f"'{role}_entity' {index!r} does not read {name!r}.")
+                raise ValueError(f"'{role}_entity' {index!r} is not an entity with the text {name!r}.")
             places.append(index)
         relations.append((places[0], places[1], predicate))
     order = sorted(range(len(entities)), key=lambda index: entities[index])
@@ -94,21 +93,21 @@ def _value(item: Mapping[str, Any], key: str) -> str:
     if isinstance(value, Mapping):
         value = value.get("@value")
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{key!r} of a relation must be a text, or an object with a text under '@value'.")
+        raise ValueError(f"{key!r} of a relation must be a string, or an object with a string under '@value'.")
     return value
 
 
 def _entity(item: Mapping[str, Any], text: str) -> Span:
     start, end = integer_of(item, "start"), integer_of(item, "end")
     if not 0 <= start < end <= len(text):
-        raise ValueError(f"the entity {dict(item)} has no offsets within the text's {len(text)} characters.")
+        raise ValueError(f"the entity {dict(item)} lies outside the text's {len(text)} characters.")
     if text[start:end] != item.get("text"):
-        raise ValueError(f"the entity {item.get('text')!r} reads {text[start:end]!r} at {start}:{end}.")
+        raise ValueError(f"the entity is {item.get('text')!r}, but the text at {start}:{end} is {text[start:end]!r}.")
     return start, end, label_of(item, "type")
 
 
 def locate(name: str, text: str, names: Iterable[str]) -> tuple[int, int]:
-    """Character range of the occurrence that a name means; the rule stands at the head of this module."""
+    """Character range of the occurrence that a name means, by the rule in the docstring of this module."""
     starts = [match.start() for match in re.finditer(f"(?={re.escape(name)})", text)]
     if not starts:
         raise ValueError(f"{name!r} does not occur in {text!r}.")
@@ -121,18 +120,18 @@ def locate(name: str, text: str, names: Iterable[str]) -> tuple[int, int]:
         if len(other) > len(name)
         for match in re.finditer(f"(?={re.escape(other)})", text)
     ]
-    behind = len(prompt) + 1 if at else 0
+    prompt_end = len(prompt) + 1 if at else 0
 
     def rank(start: int) -> tuple[bool, bool, int]:
         inside_longer = any(first <= start and start + len(name) <= last for first, last in longer)
-        return inside_longer, start < behind, start
+        return inside_longer, start < prompt_end, start
 
     start = min(starts, key=rank)
     return start, start + len(name)
 
 
 def record_of(text: str, entities: Sequence[Span], relations: Sequence[Relation]) -> dict[str, Any]:
-    """The record of a text with entities in characters."""
+    """The record of a text whose entities have character offsets."""
     index_of: dict[tuple[str, str], int] = {}
     for index, (start, end, kind) in enumerate(entities):
         index_of.setdefault((text[start:end], kind), index)

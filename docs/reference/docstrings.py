@@ -1,4 +1,4 @@
-"""Docstrings as mkdocstrings reads them: a heading such as `Args (of a call):` becomes a sentence and `Args:`."""
+"""Prepare docstrings for mkdocstrings: a heading such as `Args (of a call):` becomes a sentence and `Args:`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import griffe
 
 
 class PlainSections(griffe.Extension):
-    """Takes what a heading says in brackets out of it."""
+    """Removes text in brackets from headings."""
 
     def on_object(self, *, obj: Any, **kwargs: Any) -> None:
         if obj.docstring is not None:
@@ -17,7 +17,7 @@ class PlainSections(griffe.Extension):
 
 
 def plain_sections(docstring: str) -> str:
-    """A docstring whose sections have names that its parser knows."""
+    """A docstring whose section names are known to its parser."""
 
     def plain(match: re.Match[str]) -> str:
         return f"{match[1]}Arguments {match[2]}{match[3]}.\n\n{match[1]}Args:"

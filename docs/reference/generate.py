@@ -1,8 +1,8 @@
 """
-Hooks of mkdocs: tables of options from the commands' parsers, and links to files of the repository.
+Hooks for mkdocs: tables of options from the parsers of commands, and links to files in the repository.
 
-A comment such as `<!-- options: iser-extract -->` becomes the arguments of that command, which
-`python docs/reference/generate.py iser-extract` prints.
+A comment such as `<!-- options: iser-extract -->` is replaced by a table of the arguments of that command, which
+`python docs/reference/generate.py iser-extract` also prints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMANDS = {
     "python -m datasets_scripts": "datasets_scripts.__main__",
     "python -m datasets_scripts.ch_ddi": "datasets_scripts.ch_ddi.__main__",
 }
-"""Commands, and the modules whose parsers they use."""
+"""Command → the module that defines its parser."""
 
 _OPTIONS = re.compile(r"^<!-- options: (.+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s:#]+)((?:#[^()\s]*)?)\)")
@@ -40,7 +40,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     The parser of a command.
 
     Raises:
-        KeyError: for a command that is not known.
+        KeyError: if the command is unknown.
     """
     if str(REPOSITORY) not in sys.path:
         sys.path.insert(0, str(REPOSITORY))
@@ -54,7 +54,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of a parser's own commands, by name; none where it has none."""
+    """Name → parser of each subcommand of a parser."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
@@ -62,10 +62,10 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
 
 
 def options_table(command: str) -> str:
-    """The arguments of a command as Markdown; of one with commands of its own, a section for each."""
+    """The arguments of a command as a Markdown table, or a section for each of its subcommands."""
     parser = parser_of(command)
-    below = subparsers(parser)
-    if not below:
+    subcommands = subparsers(parser)
+    if not subcommands:
         return _table(parser)
     summaries = {
         choice.dest: choice.help or ""
@@ -74,10 +74,10 @@ def options_table(command: str) -> str:
         for choice in action._choices_actions
     }
     parts = []
-    for name, one in below.items():
+    for name, subcommand in subcommands.items():
         about = summaries.get(name, "")
         about = f"{about[0].upper()}{about[1:].rstrip('.')}." if about else ""
-        parts.append(f"### {command.split()[-1]} {name}\n\n{about}\n\n{_table(one)}")
+        parts.append(f"### {command.split()[-1]} {name}\n\n{about}\n\n{_table(subcommand)}")
     return "\n\n".join(parts)
 
 
@@ -90,9 +90,9 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     for action in parser._actions:
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
             continue
-        if any(name.startswith("--no_") for name in action.option_strings):  # the other half of a switch
+        if any(name.startswith("--no_") for name in action.option_strings):  # the negation of a switch
             continue
-        # Settings may be written with hyphens too; once is enough.
+        # List options that can be written with underscores or hyphens only once.
         names = {name.replace("-", "_"): name for name in reversed(action.option_strings)}.values()
         shown_names = ", ".join(f"`{name}`" for name in reversed(names)) or f"`{action.metavar or action.dest}`"
         meaning = _help(parser, action)
@@ -111,7 +111,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     text = re.sub(r" ?\(default: (?:None|\[\])\)", "", " ".join(text.split()))
-    # Where a help text names the default itself, what the formatter adds is twice the same.
+    # Remove the default that the formatter adds if the help text states it itself.
     return re.sub(r" ?\(default: [^()]*\)$", "", text) if "default: " in text.rpartition("(default: ")[0] else text
 
 
@@ -119,7 +119,7 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Fill in the tables, and point what links out of the documentation to the repository."""
+    """Insert the tables, and redirect links that leave the documentation to the repository."""
 
     def table(match: re.Match[str]) -> str:
         module = COMMANDS[match[1]].partition(".")[0]
@@ -134,7 +134,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def repository_link(match: re.Match[str], source: str, repository: str | None) -> str:
-    """A link to a file outside the documentation: to the repository's web site if that is known, else its path."""
+    """Redirect a link out of the documentation to the repository's web site, or replace it by the path of the file."""
     text, target, anchor = match.groups()
     path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(source), target))
     if path.startswith("docs/") or path == "docs":
@@ -145,7 +145,7 @@ def repository_link(match: re.Match[str], source: str, repository: str | None) -
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Docstrings name classes as [`Name`]; here the brackets would only be brackets."""
+    """Remove the brackets of cross-references such as [`Name`] in docstrings, which mkdocs does not resolve."""
     return re.sub(r"\[(<code>[^<]*</code>)\]", r"\1", html) if page.file.src_uri.endswith("api.md") else html
 
 

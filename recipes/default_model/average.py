@@ -1,6 +1,6 @@
 """
-The weighted mean of two runs of one model, which reads text unlike its training better than either (Wortsman et al.,
-*Model soups*, 2022). Its scores are calibrated as the second run's are.
+Average the weights of two runs of the same model. The mean generalises better than either run to text unlike the
+training data (Wortsman et al., *Model soups*, 2022). It keeps the calibration of the second run.
 
     python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/mean --share 0.7
 """
@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--share", type=float, required=True, help="of the second run, from 0 to 1")
+    parser.add_argument("--share", type=float, required=True, help="weight of the second run, from 0 to 1")
     arguments = parser.parse_args()
     first, mean = (
         IserForJointExtraction.from_pretrained(run, dtype=torch.float32) for run in (arguments.first, arguments.second)
     )
     with torch.no_grad():
-        for ours, other in zip(mean.parameters(), first.parameters(), strict=True):
-            ours.lerp_(other, 1 - arguments.share)
+        for parameter, other in zip(mean.parameters(), first.parameters(), strict=True):
+            parameter.lerp_(other, 1 - arguments.share)
     mean.save_pretrained(arguments.output)
 
 

@@ -1,6 +1,6 @@
 r"""
-Turn the run of the recipes into the bundled model: float16 weights, and links to the code of the package around it.
-The model card that the output directory holds is kept.
+Export a training run as the bundled model, with float16 weights and links to the package's code. The model card in the
+output directory is kept. The bundled model was made with these commands:
 
     step() { python recipes/default_model/grammar.py --output $1 --sentences $2 --seed $3; }
     further() { python train.py recipes/default_model/continue.yaml --checkpoint $1 --output_dir $2 --num_epochs $3 \

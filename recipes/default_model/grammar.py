@@ -1,14 +1,14 @@
 """
-Sentences by rule: the same few statements about two drugs, said in many ways, with exact annotations.
+Generate annotated sentences from a grammar: a few kinds of statements about drugs, expressed in many ways.
 
-A corpus shows each name in few sentences, so that a model may learn what a drug usually does in place of what the
-sentence says. Here names are drawn at random: who acts on whom, negation, lists, headings, exceptions and hedges are
-all there is to go by.
+A corpus has few sentences for each drug, so that a model may learn what a drug usually does instead of what the
+sentence says. Here, drugs are drawn at random, so that the relations follow only from the wording: who acts on whom,
+negation, lists, headings, exceptions and hedges.
 
     python recipes/default_model/grammar.py --output runs/leaflets
 
-writes what the bundled model learns from: the training split of CH-DDI-Open without the leaflets that are held out for
-validation, and the sentences by rule.
+writes the training data of the bundled model: the training split of CH-DDI-Open, without the leaflets held out for
+validation, and generated sentences.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from modeling_iser.rules_iser import core_name
 
 HERE = Path(__file__).parent
 HELD_OUT = HERE / "held_out_drugs.txt"
-"""Drugs of the training split whose leaflets choose, and calibrate, in place of being trained on."""
-CONTRASTS = HERE.parent.parent / "benchmarks" / "contrast_sets" / "families.yaml"
+"""Drugs of the training split whose leaflets are used for model selection and calibration instead of training."""
+CONTRASTS = HERE.parent.parent / "benchmarks" / "bundled_model" / "contrast_sets" / "families.yaml"
 PROMPT = "P"
 """The leaflet's drug as an argument of a relation."""
 
@@ -39,11 +39,11 @@ PROMPT = "P"
 @dataclass(frozen=True)
 class Phrase:
     """
-    Words about drugs.
+    A phrase that mentions drugs.
 
     Attributes:
-        text: the words, every drug between ⟦ and ⟧.
-        drugs: those that take part in what the words say.
+        text: the phrase, with every drug between ⟦ and ⟧.
+        drugs: those that take part in the relation.
     """
 
     text: str
@@ -64,13 +64,13 @@ def mention(name: str) -> str:
 
 class Grammar:
     """
-    Draws sentences.
+    Generates random sentences.
 
     Args:
-        phrases: word lists by name, from `grammar.yaml`.
-        drugs, classes: names to draw from.
+        phrases: name → alternative phrases, from `grammar.yaml`.
+        drugs, classes: names of drugs and drug classes.
         leaflets: drugs that have leaflets.
-        generator: source of all draws.
+        generator: source of randomness.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class Grammar:
         self.unused: list[str] = []
         self.unused_classes: list[str] = []
 
-    # ------------------------------------------------------------------------------------------- words
+    # ----------------------------------------------------------------------------------------- phrases
 
     def pick(self, *names: str) -> str:
-        """An entry of one of the word lists, with its numbers drawn."""
+        """A random phrase from one of the lists, with its numbers filled in."""
         text = self.random.choice(self.phrases[self.random.choice(names)])
         return re.sub("<n>", lambda _: str(self.random.choice([12, 15, 20, 24, 30, 35, 45, 50, 65, 80, 110])), text)
 
     def one(self) -> Phrase:
-        """A drug, or at times a class."""
+        """A drug, or sometimes a class."""
         name = self.unused.pop() if self.random.random() < 0.8 else self.unused_classes.pop()
         if self.random.random() < 0.1:
             return self.described(name, self.unused_classes.pop())
         return Phrase(mention(name), (name,))
 
     def described(self, name: str, kind: str) -> Phrase:
-        """A drug with the class that it is of, which takes no part in what is said."""
+        """A drug with its class, which takes no part in the relation."""
         shapes = [
             "{X}(一种{K})", "{X}(一种强效{K})", "{X}(是{K})", "{X}(为{K})", "{X}(属于{K})", "{X}(属{K}的一种)",
             "{K}{X}", "{X}属{K},", "{X}是一种{K},",
@@ -150,7 +150,7 @@ class Grammar:
         return Phrase(text + ("等" if end and count > 1 and self.random.random() < 0.25 else ""), tuple(names))
 
     def this(self) -> str:
-        """The leaflet's drug in the sentence."""
+        """A mention of the leaflet's drug."""
         own = core_name(self.drug)
         if self.random.random() < self.named and own != self.drug and own in self.drug:
             return mention(own)
@@ -168,7 +168,7 @@ class Grammar:
         return self.said(f"{subject}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
 
     def verb_and_object(self) -> Statement:
-        """The object decides what the verb means: 促进…的吸收 raises a level, 促进…的排泄 lowers it."""
+        """The object determines the relation: 促进…的吸收 raises a level, 促进…的排泄 lowers it."""
         more = self.random.random() < 0.5
         objects, relation = self.random.choice(
             [("absorption", "促进" if more else "抑制"), ("elimination", "抑制" if more else "促进"),
@@ -184,7 +184,7 @@ class Grammar:
         return self.said(f"{self.this()}{hedge}{self.on(phrase, other.text)}", PROMPT, relation, other)
 
     def between(self) -> Statement:
-        """One drug acts on another, and the leaflet's drug has no part in it."""
+        """One drug acts on another, without the leaflet's drug."""
         relation, phrase = self.effect()
         first, second = self.some(), self.some()
         if self.random.random() < 0.6:
@@ -194,7 +194,7 @@ class Grammar:
         return Statement(text, tuple((head, relation, tail) for head in first.drugs for tail in second.drugs))
 
     def mutual(self) -> Statement:
-        """The levels of both change: a relation in either direction."""
+        """The levels of both drugs change: relations in both directions."""
         other = self.one()
         relation = self.random.choice(["促进", "抑制"])
         before = self.pick("combined").replace("{X}", other.text).replace("{P}", self.this())
@@ -221,7 +221,7 @@ class Grammar:
         return self.said(phrase.replace("{Y}", other.text).replace("{X}", self.this()), PROMPT, relation, other)
 
     def together(self) -> Statement:
-        """Combined, one of them changes: 与X合用,后者血药浓度升高."""
+        """In combination, one of the drugs changes: 与X合用,后者血药浓度升高."""
         relation, phrase = self.change()
         other = self.one()
         template = self.pick("combined")
@@ -229,7 +229,7 @@ class Grammar:
         if self.random.random() < 0.5:
             own = self.this() + self.random.choice(["", "的"] if "的" not in phrase else [""])
             return self.said(f"{before},{own}{phrase}", other, relation, PROMPT)
-        # 前者 and 后者 are the drugs in the order in which they are named; 本品 that is not named is the first.
+        # 前者 and 后者 refer to the drugs in the order of mention; an unmentioned 本品 counts as the first.
         first_is_other = "{P}" in template and template.index("{X}") < template.index("{P}")
         former = "{P}" in template and self.random.random() < 0.3
         word = self.random.choice(["前者", "前者的"] if former else ["后者", "后者", "后者的"])
@@ -238,7 +238,7 @@ class Grammar:
         return self.said(f"{before},{word}{phrase}", other, relation, PROMPT)
 
     def named_again(self) -> Statement:
-        """The other drug is named twice: 本品与X合用,X的血药浓度升高. Its first mention takes part."""
+        """The other drug is named twice: 本品与X合用,X的血药浓度升高. The relation is with its first mention."""
         relation, phrase = self.change()
         name = self.unused.pop()
         other = Phrase(mention(name), (name,))
@@ -253,7 +253,7 @@ class Grammar:
         return self.said(f"{before.rstrip('时')}{clause}", PROMPT, relation, other)
 
     def joint(self) -> Statement:
-        """Combined, nobody acts: 与X合用,出血风险增加."""
+        """A combined effect without an agent: 与X合用,出血风险增加."""
         other = self.some()
         relation = self.random.choice(["协同", "协同", "拮抗", "无关", "无关", "加成", "禁忌", "禁忌", "", ""])
         if relation == "禁忌":
@@ -264,14 +264,14 @@ class Grammar:
         return self.said(f"{before},{self.pick(f'joint {relation}'.strip())}", other, relation, PROMPT)
 
     def alone(self) -> Statement:
-        """Statements in one piece: safe or not, unknown, timing, dose."""
+        """Fixed statements about safety, timing or dose, or that nothing is known."""
         other = self.some()
         relation = self.random.choice(["无关", "", ""])
         text = self.pick("whole 无关" if relation else "whole")
         return self.said(text.replace("{X}", other.text).replace("{P}", self.this()), other, relation, PROMPT)
 
     def allowed(self) -> Statement:
-        """A prohibition, and words like it that say the opposite: 不可以与X合用; 并非不可以与X合用."""
+        """A prohibition, or similar words with the opposite meaning: 不可以与X合用; 并非不可以与X合用."""
         other = self.some()
         names, relation = self.random.choice([("allowed", "无关"), ("allowed", "无关"), ("not allowed", "禁忌")])
         text = self.pick(names).replace("{X}", other.text).replace("{P}", self.this())
@@ -280,7 +280,7 @@ class Grammar:
         return self.said(text, other, relation, PROMPT)
 
     def after_colon(self) -> Statement:
-        """A list behind a colon: 下列药物可升高本品的血药浓度:X、Y."""
+        """A list after a colon: 下列药物可升高本品的血药浓度:X、Y."""
         others = self.several(self.random.choice([2, 3, 3, 4, 5, 6, 10])) if self.random.random() < 0.8 else self.some()
         those = self.random.choice(["下列药物", "以下药物", "下述药物", "下列各药", "如下药物"])
         kind = self.random.random()
@@ -353,7 +353,7 @@ class Grammar:
         return self.said(f"{other.text}{colon}{before}{text}", other, relation, PROMPT)
 
     def two(self) -> Statement:
-        """Two clauses of their own: X增强本品的作用,而Y减弱本品的作用."""
+        """Two complete clauses: X增强本品的作用,而Y减弱本品的作用."""
         first, second = self.one(), self.one()
         parts = []
         relations: list[tuple[str, str, str]] = []
@@ -375,7 +375,7 @@ class Grammar:
         return Statement(joined, tuple(relations))
 
     def two_in_short(self) -> Statement:
-        """Two clauses that share their words: X可增强本品的作用,Y则不然; X增强而Y减弱本品的作用."""
+        """Two clauses with ellipsis: X可增强本品的作用,Y则不然; X增强而Y减弱本品的作用."""
         first, second = self.one(), self.one()
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗"])
         shape = self.random.random()
@@ -407,7 +407,7 @@ class Grammar:
         return Statement(text, relations)
 
     def exception(self) -> Statement:
-        """除X外,其他K可增强本品作用: of the class alone."""
+        """除X外,其他K可增强本品作用: the relation holds only for the class."""
         excepted = self.one() if self.random.random() < 0.7 else self.several(2, end=False)
         kind = self.unused_classes.pop()
         whole = Phrase(mention(kind), (kind,))
@@ -436,7 +436,7 @@ class Grammar:
         )
 
     def conclusion(self) -> Statement:
-        """A finding and what it means: 虽升高…,但无临床意义."""
+        """A finding and its significance: 虽升高…,但无临床意义."""
         other = self.one()
         relation = self.random.choice(["促进", "抑制"])
         phrase = self.pick(f"effect {relation}")
@@ -454,7 +454,7 @@ class Grammar:
         return self.said(f"{subject}{self.hedge(relation)}{clause},{self.pick('banned')}", other, "禁忌", PROMPT)
 
     def no_drug(self) -> Statement:
-        """Food, drink, illness and tests act, or are acted on."""
+        """Food, drink, diseases and tests, which are not drugs, act or are acted on."""
         actor = self.pick("no drug")
         relation, phrase = self.effect()
         if self.random.random() < 0.6:
@@ -466,7 +466,7 @@ class Grammar:
         return self.said(f"{joined}均{self.hedge(relation) or '可'}{self.on(phrase, '本品')}", other, relation, PROMPT)
 
     def open_direction(self) -> Statement:
-        """影响…的浓度 without saying how."""
+        """影响…的浓度, without a direction of the effect: no relation."""
         other = self.some()
         phrase = self.pick("open")
         hedge = self.random.choice(["可", "可能", "会", "能", "可明显"])
@@ -477,17 +477,17 @@ class Grammar:
     # ------------------------------------------------------------------------------------------ helpers
 
     def effect(self) -> tuple[str, str]:
-        """A relation and a verb phrase with the place {Y} of its object."""
+        """A relation, and a verb phrase with the placeholder {Y} for its object."""
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关", "无关"])
         return relation, self.pick(f"effect {relation}")
 
     def change(self) -> tuple[str, str]:
-        """A relation and what happens to its tail."""
+        """A relation, and a phrase for what happens to its tail."""
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗", "无关"])
         return relation, self.pick(f"change {relation}")
 
     def hedge(self, relation: str) -> str:
-        """A modal verb, which changes nothing; none before a negation."""
+        """A modal verb or adverb that keeps the relation; for 无关, one that fits a negation."""
         if relation == "无关":
             return self.random.choice(["", "", "并", "均", "一般", "似"])
         return self.random.choice(["可", "可", "能", "可能", "会", "", "偶可", "明显", "据报道可", "有时可"])
@@ -497,7 +497,7 @@ class Grammar:
 
     def said(self, text: str, head: Phrase | str, relation: str, tail: Phrase | str) -> Statement:
         """
-        The statement with a relation from every head to every tail; 禁忌 and 加成 always point at the leaflet's drug.
+        A statement with a relation from every head to every tail; that of 禁忌 and 加成 is always the leaflet's drug.
         """
         if not relation:
             return Statement(text)
@@ -507,7 +507,7 @@ class Grammar:
         return Statement(text, tuple((h, relation, t) for h in heads for t in tails))
 
     def untidy(self, text: str) -> str:
-        """With the numbers and signs of real leaflets."""
+        """Add the numbering and punctuation of real leaflets."""
         text = text.replace("均均", "均")
         if self.random.random() < 0.12:
             text = self.pick("before") + text
@@ -524,7 +524,7 @@ class Grammar:
         return text
 
     def doubt(self) -> Statement:
-        """Nothing is ruled out: 不排除X升高本品浓度的可能."""
+        """An effect that cannot be ruled out: 不排除X升高本品浓度的可能."""
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗"])
         other, phrase = self.one(), self.pick(f"effect {relation}")
         if self.random.random() < 0.6:
@@ -537,7 +537,7 @@ class Grammar:
         return self.said(frame.replace("{…}", clause), head, relation, tail)
 
     def no_evidence(self) -> Statement:
-        """An effect that was looked for and not found: 没有证据表明X升高本品的浓度."""
+        """An effect without evidence: 没有证据表明X升高本品的浓度."""
         relation = self.random.choice(["促进", "抑制", "协同", "拮抗"])
         other, phrase = self.one(), self.pick(f"effect {relation}")
         frame = self.pick("no evidence")
@@ -559,7 +559,7 @@ class Grammar:
                 return drug
 
     def sentence(self) -> AnnotatedSentence:
-        """A sentence of the leaflet of a drug drawn anew."""
+        """A sentence from the leaflet of a random drug."""
         self.drug = self.random.choice(self.leaflets) if self.random.random() < 0.4 else self.new_drug()
         own = core_name(self.drug)
         free = [name for name in self.drugs if name not in self.drug and own not in name and name not in own]
@@ -587,12 +587,12 @@ class Grammar:
 
 
 def _apart(names: list[str]) -> list[str]:
-    """Names of which none lies within another."""
+    """The names that are not part of another name."""
     return [name for name in names if not any(name != other and name in other for other in names)]
 
 
 def make_grammar(training: list[AnnotatedSentence], seed: int) -> Grammar:
-    """The grammar with the drugs of a training split."""
+    """Make a grammar with the drugs of a training split."""
     phrases = yaml.safe_load((HERE / "grammar.yaml").read_text(encoding="utf-8"))
     mentions = sorted({sentence.drug(i) for sentence in training for i in range(1, len(sentence.entities))})
     leaflets = sorted({sentence.drug(0) for sentence in training})
@@ -606,13 +606,13 @@ def make_grammar(training: list[AnnotatedSentence], seed: int) -> Grammar:
 
 
 def contrast_frames() -> set[str]:
-    """The frames of the contrast sets without their names: no training sentence may be one of them."""
+    """The frames of the contrast sets without names; no training sentence may match one."""
     frames = yaml.safe_load(CONTRASTS.read_text(encoding="utf-8"))
     return {_without_names(re.sub("{.}", "⟦⟧", frame.partition("=>")[0])) for each in frames.values() for frame in each}
 
 
 def masked(sentence: AnnotatedSentence) -> str:
-    """The sentence without names, signs and the prompt."""
+    """The sentence without names, punctuation and prompt."""
     parts, end = [], 0
     for start, stop in sentence.entities:
         parts.append(sentence.text[end:start])
@@ -626,23 +626,23 @@ def _without_names(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=2500, help="sentences by rule")
+    parser.add_argument("--sentences", type=int, default=2500, help="generated sentences (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="directory of train.jsonl and validation.jsonl")
+    parser.add_argument("--output", type=Path, required=True, help="directory for train.jsonl and validation.jsonl")
     arguments = parser.parse_args()
     shipped = [sentence for _, sentence in read_all(SHIPPED / "train.jsonl", "paper")[0]]
-    # The choice stays when leaflets are added: what was held out once is never trained on.
+    # The list is fixed, so that leaflets once held out are never trained on.
     drugs = HELD_OUT.read_text(encoding="utf-8").splitlines()
     training, held_out = ([s for s in shipped if (s.leaflet in drugs) == out] for out in (False, True))
     grammar = make_grammar(training, arguments.seed)
     tested = contrast_frames()
-    by_rule: dict[str, AnnotatedSentence] = {}
-    while len(by_rule) < arguments.sentences:
+    generated: dict[str, AnnotatedSentence] = {}
+    while len(generated) < arguments.sentences:
         sentence = grammar.sentence()
         if masked(sentence) not in tested:
-            by_rule[sentence.text] = sentence
+            generated[sentence.text] = sentence
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name, sentences in {"train": [*training, *by_rule.values()], "validation": held_out}.items():
+    for name, sentences in {"train": [*training, *generated.values()], "validation": held_out}.items():
         write_sentences(sentences, arguments.output / f"{name}.jsonl", "paper")
         print(f"{arguments.output / name}.jsonl: {len(sentences)} sentences")
 

@@ -1,10 +1,11 @@
 """
-Make a smaller encoder out of a BERT: its first layers and, with a corpus, a part of its vocabulary.
+Make a smaller encoder from a BERT: keep its first layers and, with a corpus, a part of its vocabulary.
 
     python recipes/default_model/shrink_encoder.py ENCODER OUTPUT --layers 6 --corpus CORPUS
 
-What stays of the vocabulary then: special tokens, single characters (as word starts and continuations), and the longer
-pieces that the corpus uses. Chinese text is read exactly as before; other Latin words fall into more pieces.
+The reduced vocabulary contains the special tokens, all single characters (as word starts and continuations), and the
+longer tokens that occur in the corpus. Chinese text is tokenised exactly as before; other Latin words are split into
+more tokens.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder", help="directory or name of a BERT encoder with a WordPiece vocabulary")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--layers", type=int, required=True, help="how many layers stay, counted from the embeddings")
-    parser.add_argument("--corpus", type=Path, help="JSON lines with a text each; without it, the vocabulary stays")
+    parser.add_argument(
+        "--layers", type=int, required=True, help="number of layers to keep, counted from the embeddings"
+    )
+    parser.add_argument("--corpus", type=Path, help="JSON lines with a `text` each; without it, the vocabulary is kept")
     arguments = parser.parse_args()
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.encoder)
@@ -41,10 +44,10 @@ def main() -> None:
 
 def shrink_vocabulary(model: Any, tokenizer: Any, texts: list[str], output: Path) -> None:
     """
-    Take out of the model's embeddings, and of the tokenizer saved in `output`, the tokens that are not needed.
+    Remove unneeded tokens from the model's embeddings and from the tokenizer saved in `output`.
 
     Raises:
-        ValueError: where a special token would change its id, or a text be read in another way.
+        ValueError: if a special token would change its id, or a text would be tokenised differently.
     """
     used = {token for text in texts for token in tokenizer.tokenize(text)} | set(tokenizer.all_special_tokens)
     vocabulary = tokenizer.get_vocab()
@@ -58,18 +61,18 @@ def shrink_vocabulary(model: Any, tokenizer: Any, texts: list[str], output: Path
     model.set_input_embeddings(embeddings)
     model.config.vocab_size = len(kept)
 
-    # The special tokens come first in both vocabularies, so that what refers to their ids stays right.
+    # References to special tokens by id stay valid only if these come first in both vocabularies.
     path = output / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["model"]["vocab"] = {token: index for index, token in enumerate(kept)}
     for token in content["added_tokens"]:
         if kept.index(token["content"]) != token["id"]:
-            raise ValueError(f"{token['content']} does not keep its id {token['id']}.")
+            raise ValueError(f"{token['content']} would lose its id {token['id']}.")
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    smaller = AutoTokenizer.from_pretrained(output)
+    reduced = AutoTokenizer.from_pretrained(output)
     for text in texts:
-        if smaller.tokenize(text) != tokenizer.tokenize(text):
-            raise ValueError(f"The smaller vocabulary reads this text in another way: {text}")
+        if reduced.tokenize(text) != tokenizer.tokenize(text):
+            raise ValueError(f"The reduced vocabulary tokenises this text differently: {text}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """
-Extraction with Spark: a table of texts in, a table of triples out. What to run it with is in docs/scale.md.
+Extraction with Spark: a table of texts in, a table of triples out. docs/scale.md describes how to run it.
 
     spark-submit recipes/spark/extract.py sentences.parquet triples.parquet [--drug 华法林钠片] [--model CHECKPOINT]
 
-The columns `text` and, if there is one, `drug` are read. The rows are those of `iser-extract --output triples.parquet`,
-with `source` the file that a text is from and `line` its number in it, where the table has these columns.
+Reads the column `text` and the optional columns `drug`, `source` (the file that a text is from) and `line` (its line in
+that file). The rows written are those of `iser-extract --output triples.parquet`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ COLUMNS = [column.split()[0] for column in SCHEMA.split(",")]
 
 @cache
 def load(model: str | None) -> Any:
-    """The pipeline: once in every Python worker, which Spark keeps for many batches."""
+    """Load the pipeline, once in every Python worker, which Spark reuses for many batches."""
     import torch
     from transformers import pipeline
 
     import modeling_iser
 
-    torch.set_num_threads(1)  # Spark runs as many workers as there are cores.
+    torch.set_num_threads(1)  # Spark runs one worker per core.
     chosen = {"model": model, "pipeline_class": modeling_iser.DdiExtractionPipeline} if model else {}
     return pipeline("ddi-extraction", **chosen)
 
 
 def triples(batches: Iterator[pd.DataFrame], model: str | None, drug: str | None) -> Iterator[pd.DataFrame]:
-    """The relations in batches of texts, which Arrow brings from Spark and takes back."""
+    """Extract the relations from batches of texts."""
     from modeling_iser.result_files import triple_rows
 
     for batch in batches:
@@ -59,18 +59,18 @@ def triples(batches: Iterator[pd.DataFrame], model: str | None, drug: str | None
 def main() -> None:
     """Read, extract, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", help="Parquet, also a directory of it, anywhere that Spark reads")
-    parser.add_argument("output", help="directory of Parquet to write")
-    parser.add_argument("--model", help="checkpoint, at a path that all machines have; default: the bundled model")
+    parser.add_argument("input", help="Parquet file or directory, at any path that Spark can read")
+    parser.add_argument("output", help="Parquet directory to write")
+    parser.add_argument("--model", help="checkpoint, at a path that exists on all machines; default: the bundled model")
     parser.add_argument("--drug", help="the drug whose leaflet the texts are from")
     options = parser.parse_args()
     spark = SparkSession.builder.appName("iser").getOrCreate()
-    # As a module that workers import, not as code that comes with every task: so what is loaded once stays.
+    # Workers must import this file as a module: code sent with every task would load the pipeline every time.
     spark.sparkContext.addPyFile(__file__)
-    work = importlib.import_module(Path(__file__).stem).triples
+    extract = importlib.import_module(Path(__file__).stem).triples
     model, drug = options.model, options.drug
     table = spark.read.parquet(options.input)
-    table.mapInPandas(lambda batches: work(batches, model, drug), SCHEMA).write.parquet(options.output)
+    table.mapInPandas(lambda batches: extract(batches, model, drug), SCHEMA).write.parquet(options.output)
     spark.stop()
 
 

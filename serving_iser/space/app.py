@@ -1,8 +1,8 @@
 """
-The extraction's Space: a leaflet's sentences in, a picture, a table and a file of triples out. Needs gradio, which a
-Space brings along. Not for clinical decisions.
+The extraction Space: sentences of a leaflet in; a picture, a table and a file of triples out. Needs gradio, which
+Spaces provide. Not for clinical decisions.
 
-`ISER_MODEL` in the environment, a name on the Hub or a directory, takes the place of the bundled model.
+The environment variable `ISER_MODEL`, a name on the Hub or a directory, replaces the bundled model.
 """
 
 import html
@@ -26,7 +26,7 @@ HEAD = """
 A research tool: a person must check what it finds. 仅供研究,结果须由人工核对。
 """
 NOTHING = "Nothing was found. That says nothing about safety. 没有找到结果,但这不说明没有相互作用。"
-# A tenth of what one request of a program may hold: here others wait, and every character is drawn.
+# A tenth of the limit for programs, because users share the Space and every character is drawn.
 MOST = MOST_CHARACTERS // 10
 EXAMPLES = [
     ["与阿司匹林合用,出血的危险增加。利福平可降低本品的血药浓度。维生素K能拮抗本品的抗凝作用。", "华法林钠片"],
@@ -36,7 +36,7 @@ EXAMPLES = [
 
 
 def load() -> DdiExtractionPipeline:
-    """The pipeline of the chosen model. Code that comes with a checkpoint is not run: the package's is."""
+    """Load the pipeline of the chosen model, with the package's code rather than the checkpoint's."""
     name = os.environ.get("ISER_MODEL") or str(DEFAULT_MODEL)
     model = IserForJointExtraction.from_pretrained(name)
     return DdiExtractionPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(name), device="cpu")
@@ -44,14 +44,14 @@ def load() -> DdiExtractionPipeline:
 
 def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence: float) -> Extraction:
     """
-    What the model finds in a text.
+    Extract from a text.
 
     Args:
-        drug: the drug whose leaflet the text is from; empty where it is not known.
+        drug: the drug whose leaflet the text is from; empty if it is not known.
         min_confidence: least score of a relation.
 
     Raises:
-        gr.Error: for what a person should put right.
+        gr.Error: if the input is invalid.
     """
     if not text.strip():
         raise _error("Please enter a text. 请输入说明书语句。")
@@ -64,12 +64,12 @@ def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence:
 
 
 def _error(message: str) -> gr.Error:
-    # The page takes messages for HTML, and they may quote what was entered.
+    # The page renders messages as HTML, and they may quote the input.
     return gr.Error(html.escape(message), print_exception=False)
 
 
 def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
-    """The page of a pipeline."""
+    """Build the page of a pipeline."""
 
     def extract(text: str, drug: str, min_confidence: float) -> Iterator[tuple[str, list[list[Any]], Any]]:
         extraction = find(extractor, text, drug, min_confidence)
@@ -78,10 +78,10 @@ def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "iser.jsonl"
             write_results([{"source": "space", "line": 1, **extraction}], file, "jsonl", "ISER")
-            # gradio has made a copy of the file when it asks for more.
+            # gradio copies the file before it resumes the generator.
             yield picture, rows, gr.DownloadButton(value=str(file), interactive=True)
 
-    # Copies older than an hour are deleted every hour.
+    # Every hour, delete copies older than an hour.
     with gr.Blocks(title="ISER", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         gr.Markdown(HEAD)
         with gr.Row():
@@ -105,9 +105,9 @@ def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
 
 
 def main() -> None:
-    """Serve the page, at localhost if the environment says nothing else."""
+    """Serve the page, on localhost unless the environment says otherwise."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    # The browser's own fonts, so that none are loaded from elsewhere.
+    # Use the browser's fonts, so that none are loaded from other hosts.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page(load()).queue(max_size=32).launch(theme=theme, run_history=False)
 

@@ -1,0 +1,1 @@
+../modeling_iser/text_files.py

@@ -1,0 +1,1 @@
+../modeling_iser/palette_iser.py
