@@ -9,6 +9,7 @@ A recipe is a YAML file of the settings below; the command line overrides it.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import hashlib
@@ -97,6 +98,10 @@ def setting(default: Any, help: str) -> Any:
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Show defaults, and the examples of the description line by line."""
 
 
 @dataclass
@@ -255,6 +260,7 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     parser: Any = HfArgumentParser(
         Settings,  # type: ignore[arg-type]
         description=__doc__,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s [recipe.yaml] [options]",
     )
@@ -339,7 +345,7 @@ def load_splits(settings: Settings, splits: DatasetDict | None = None) -> Data:
         train, validation = (Dataset.from_list(parts[name], train.features) for name in ("train", "validation"))
     test_splits = settings.test_splits
     if settings.dataset == "corpus" and test_splits == ["test"] and "test" not in splits:
-        logger.info("There is no split 'test': only the validation documents are scored, if there are any.")
+        logger.info("There is no split 'test': only validation documents are scored.")
         test_splits = []
     tests = {name: _first(_split(splits, name), settings.max_evaluation_documents) for name in test_splits}
     if validation is not None:
@@ -914,7 +920,7 @@ def _train(settings: Settings, data: Data, system: System, accelerator: Accelera
     before: dict[str, dict[str, Any]] = {}
     if settings.evaluate_first and not progress.step:
         before = {name: score(bare_model, split, accelerator, settings, True) for name, split in tests.items()}
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and before:
             print(f"Before training:\n{score_table(before)}\n")
     _run_epochs(settings, accelerator, model, bare_model, optimizer, sentences, validation, checkpoints, progress)
 
@@ -1076,8 +1082,13 @@ def headline(scores: dict[str, Any]) -> str:
 def score_table(scores: dict[str, dict[str, Any]]) -> str:
     """
     Precision, recall and F1 in percent for each split, micro and macro, as a Markdown table; "–" for tasks that were
-    not scored, such as relations of a model without relation types.
+    not scored, such as relations of a model without relation types. A sentence if there was nothing to score.
     """
+    if not scores:
+        return (
+            "Nothing was scored: there are no test or validation documents. Add a file of test documents to the "
+            "corpus, or set aside a part of the training documents with --validation_fraction 0.2."
+        )
     lines = [
         "| split | | entity P / R / F1 | relation P / R / F1 | relation, boundaries only P / R / F1 "
         "| relation given entities P / R / F1 |",

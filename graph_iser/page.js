@@ -232,7 +232,8 @@ function ofEdge(edge) {
 
 function ofEvidence(evidence) {
   const page = /^(.*)#page=(\d+)$/s.exec(evidence.source);
-  const source = page ? `${page[1]}, page ${page[2]}, paragraph` : `${evidence.source}, line`;
+  const unit = /\.(docx|html?|md)$/i.test(evidence.source) ? "paragraph" : "line";
+  const source = page ? `${page[1]}, page ${page[2]}, paragraph` : `${evidence.source}, ${unit}`;
   const facts = [`${source} ${evidence.line}`, `score ${evidence.score.toFixed(2)}`];
   if (evidence.model) facts.push(`model ${evidence.model}`);
   const shown = [element("p", "", ...marked(evidence)), element("p", "quiet", facts.join(" · "))];

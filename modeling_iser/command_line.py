@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -43,6 +44,7 @@ DIRECTORY_FORMATS = ("parquet", "jsonl", "csv")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # What matters of its warnings is in our notes and errors.
     try:
         return _run(options)
     except (OSError, ValueError, ImportError) as error:
@@ -95,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
         "UTF-16 by its byte order mark, else the encoding that an HTML file declares, else UTF-8, else GB18030",
     )
     parser.add_argument("--model", help="directory or Hub name of a checkpoint; default: the bundled model")
-    parser.add_argument("--drug", help="drug whose leaflet the texts are from; for models with the entity type 药物")
+    parser.add_argument(
+        "--drug", help="drug whose leaflet the texts are from; for models with the entity type 药物, 药品 or drug"
+    )
     parser.add_argument("--text-column", default="text", help="column or JSON key of the text (default: text)")
     parser.add_argument("--drug-column", default=DRUG_COLUMN, help="column or JSON key of the drug (default: drug)")
     parser.add_argument("--whole", action="store_true", help="read a .txt file as one text, not one text per line")

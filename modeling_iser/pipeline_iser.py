@@ -25,8 +25,8 @@ from .visualization_iser import Extraction
 BACKENDS = ("torch", "int8", "onnx", "onnx-int8")
 """Backends that compute the scores."""
 
-DRUG = "药物"
-"""The entity type of a leaflet's drug. Only a model that knows it can make use of `drug`."""
+DRUG_TYPES = ("药物", "药品", "drug")
+"""Names, in any case, of the entity type of a leaflet's drug. Only a model that knows one can make use of `drug`."""
 
 # Default batch size, in sentences.
 _BATCH_SIZE = 16
@@ -248,7 +248,7 @@ class JointExtractionPipeline(Pipeline):
         prompt = len(split_words(request["prompt"]))
         given = [{**e, "start": e["start"] + prompt, "end": e["end"] + prompt} for e in request["given"][piece]]
         if prompt:  # The drug is the prompt without the final @.
-            given.insert(0, {"start": 0, "end": prompt - 1, "type": DRUG})
+            given.insert(0, {"start": 0, "end": prompt - 1, "type": drug_type(self.model.config)})
         return given
 
     def postprocess(self, model_outputs: dict[str, Any], triples: bool = False) -> Extraction | list[dict[str, Any]]:
@@ -284,7 +284,7 @@ class DdiExtractionPipeline(JointExtractionPipeline):
 
     Raises:
         TypeError: if the drug is not a text, or is blank.
-        ValueError: if there is a drug and the model does not know the entity type 药物, or the drug leaves too little
+        ValueError: if there is a drug and the model knows none of `DRUG_TYPES`, or the drug leaves too little
             room in the encoder for the text.
 
     Not for clinical decisions.
@@ -331,16 +331,21 @@ class DdiExtractionPipeline(JointExtractionPipeline):
                 mentions += [(e["start"], e["end"]) for e in entities if core_name(e["text"]) == core_name(drug)]
             own = {
                 "text": drug,
-                "type": DRUG,
+                "type": drug_type(self.model.config),
                 "mentions": [{"text": text[start:end], "start": start, "end": end} for start, end in sorted(mentions)],
             }
         extraction = Extraction(text=text, drug=own, entities=entities, relations=relations)
         return extraction.triples() if triples else extraction
 
 
+def drug_type(config: Any) -> str | None:
+    """The entity type that a model gives to drugs, if it knows one."""
+    return next((name for name in config.entity_types if name.casefold() in DRUG_TYPES), None)
+
+
 def takes_drug(config: Any) -> bool:
     """Whether a model can make use of the drug whose leaflet a text is from."""
-    return DRUG in config.entity_types
+    return drug_type(config) is not None
 
 
 def check_takes_drug(config: Any, value: Any, argument: str = "drug") -> None:
@@ -353,7 +358,8 @@ def check_takes_drug(config: Any, value: Any, argument: str = "drug") -> None:
     if not takes_drug(config):
         known = ", ".join(config.entity_types)
         raise ValueError(
-            f"{argument}={value!r}: this model takes no drug, since {DRUG} is not among its entity types ({known})."
+            f"{argument}={value!r}: this model takes no drug, since none of its entity types ({known}) is named "
+            f"{', '.join(DRUG_TYPES[:-1])} or {DRUG_TYPES[-1]}."
         )
 
 

@@ -126,7 +126,7 @@ def test_training_fits_six_documents_and_the_checkpoint_reloads(
     for split in ("train", "test"):
         FORMATS["jsonl"].write(DOCUMENTS, tmp_path / "corpus" / f"{split}.jsonl")
     options = [f"{key}={value}" for key, value in SMALL.get(name, {}).items()]
-    slow = name.startswith("graphrel")  # A small GraphRel on a chain of words learns slowly.
+    slow = name.startswith(("graphrel", "spn4re"))  # These learn slowly when small.
     settings = [
         "--dataset", "corpus", "--data_dir", str(tmp_path / "corpus"), "--encoder", str(encoder_dir),
         "--output_dir", str(tmp_path / "run"), "--system", name, "--batch_size", "3",

@@ -743,7 +743,7 @@ def test_joint_extraction_has_no_drug(extractor: Any, chinese_model: Path) -> No
         pipeline("joint-extraction")  # type: ignore[call-overload]
 
 
-NO_DRUG = "this model takes no drug, since 药物 is not among its entity types (Loc, Org, Peop)"
+NO_DRUG = "this model takes no drug, since none of its entity types (Loc, Org, Peop) is named 药物, 药品 or drug"
 
 
 @pytest.mark.parametrize("kind", [DdiExtractionPipeline, JointExtractionPipeline])
@@ -760,6 +760,14 @@ def test_a_drug_is_refused_by_a_model_that_knows_none(make_model: Callable[..., 
             extractor(inputs, **arguments)
     with pytest.raises(ValueError, match=re.escape(NO_DRUG)):
         kind(model=model, tokenizer=model.tokenizer, drug=DRUG)
+
+
+@pytest.mark.parametrize("name", ["药物", "药品", "Drug", "DRUG"])
+def test_the_type_of_drugs_may_have_other_names(make_model: Callable[..., Any], name: str) -> None:
+    model = make_model()
+    model.config.entity_types = ["Org", name, "Peop"]
+    extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)
+    assert extractor(SENTENCES[0], drug=DRUG)["drug"]["type"] == name
 
 
 def test_a_drug_is_refused_by_the_commands_of_a_model_that_knows_none(

@@ -29,6 +29,7 @@ from .conftest import ENTITY_TYPES, RELATION_TYPES, REPOSITORY, SENTENCES, save_
 
 SUFFIXES = {"doccano": ".jsonl", "label-studio": ".json"}
 TOOLS = list(SUFFIXES)
+TYPES = [*ENTITY_TYPES, "药物"]  # A model that knows drugs takes a leaflet's drug.
 
 
 # --------------------------------------------------------------------------------- simulated tools
@@ -240,7 +241,7 @@ def save_model(directory: Path, relation_types: list[str]) -> Path:
     """A checkpoint with random weights whose bias makes it find many entities."""
     torch.manual_seed(0)
     model = IserForJointExtraction.from_encoder(
-        save_encoder("bert", directory / "encoder"), ENTITY_TYPES, relation_types, max_span_width=2,
+        save_encoder("bert", directory / "encoder"), TYPES, relation_types, max_span_width=2,
         context_attention_heads=2, first_pass_threshold=0.0,
     )  # fmt: skip
     with torch.no_grad():
@@ -305,7 +306,7 @@ def test_extraction_as_pre_annotations(
     if interface.exists():
         assert str(interface) in err
         root = ElementTree.parse(interface).getroot()
-        assert [item.attrib["value"] for item in root.iter("Label")] == ENTITY_TYPES
+        assert [item.attrib["value"] for item in root.iter("Label")] == TYPES
         assert [item.attrib["value"] for item in root.iter("Relation")] == RELATION_TYPES
 
 
