@@ -938,6 +938,11 @@ def _train(settings: Settings, data: Data, system: System, accelerator: Accelera
         _publish(bare_model, settings, progress, scores, len(documents))
         both = {**{f"{name}, before training": of_split for name, of_split in before.items()}, **scores}
         logger.info("The model is in %s\n%s", output_dir, score_table(both))
+        if not scores:
+            logger.info(
+                "To get scores, add a file of test documents to the corpus, or set aside a part of the training "
+                "documents with --validation_fraction 0.2."
+            )
         for split in list(tests.values())[-1:]:
             _show_triples(bare_model, split, settings.examples)
     accelerator.wait_for_everyone()
@@ -1085,10 +1090,7 @@ def score_table(scores: dict[str, dict[str, Any]]) -> str:
     not scored, such as relations of a model without relation types. A sentence if there was nothing to score.
     """
     if not scores:
-        return (
-            "Nothing was scored: there are no test or validation documents. Add a file of test documents to the "
-            "corpus, or set aside a part of the training documents with --validation_fraction 0.2."
-        )
+        return "Nothing was scored: there were no test or validation documents."
     lines = [
         "| split | | entity P / R / F1 | relation P / R / F1 | relation, boundaries only P / R / F1 "
         "| relation given entities P / R / F1 |",

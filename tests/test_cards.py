@@ -16,10 +16,11 @@ from datasets_scripts import load_ch_ddi
 from modeling_iser import DEFAULT_MODEL, IserConfig
 from modeling_iser.card_iser import model_card
 
+from .conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
-SPACES = [ROOT / "evaluate_iser", ROOT / "serving_iser" / "space"]
-CORPORA = [ROOT / "datasets_scripts" / "ch_ddi", ROOT / "datasets_scripts" / "conll04"]
+
+SPACES = [REPOSITORY / "evaluate_iser", REPOSITORY / "serving_iser" / "space"]
+CORPORA = [REPOSITORY / "datasets_scripts" / "ch_ddi", REPOSITORY / "datasets_scripts" / "conll04"]
 # From the Hub's documentation of the cards' metadata.
 LICENSES = {"apache-2.0", "mit", "cc-by-4.0", "other"}
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
@@ -101,6 +102,6 @@ def test_the_cards_of_the_spaces(folder: Path) -> None:
 
 
 def test_the_citation_has_the_version_of_the_package() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == importlib.metadata.version("iser")
     assert {"title", "authors", "license", "message"} <= citation.keys()

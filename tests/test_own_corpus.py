@@ -189,6 +189,20 @@ def test_training_from_python(tmp_path: Path, encoder_dir: Path) -> None:
     assert config.relation_signatures == [["person", "lives in", "place"], ["person", "works for", "employer"]]
 
 
+def test_training_without_test_documents_says_that_nothing_was_scored(
+    tmp_path: Path, encoder_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = train.Settings(
+        dataset="corpus", encoder=str(encoder_dir), output_dir=str(tmp_path / "run"), num_epochs=1,
+        context_attention_heads=2,
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        assert train.train(settings, Corpus({"train": Dataset.from_list(RELABELLED)})) == {}
+    assert "--validation_fraction 0.2" in caplog.text
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "Nothing was scored" in card and "--validation_fraction" not in card
+
+
 def test_fitting_span_width() -> None:
     def of_widths(*widths: int) -> list[dict]:
         return [{"entities": [{"start": 3, "end": 3 + width, "type": "a"} for width in widths]}]
