@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import HfApi
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, HfArgumentParser
@@ -167,6 +167,11 @@ class Settings:
     context_attention_heads: int = setting(8, "Attention heads of the span context.")
     dropout: float | None = setting(None, "Dropout on the classifiers' inputs; default: the system's (ISER: 0.1).")
     relation_threshold: float | None = setting(None, "Minimum score of a relation; default: the system's (ISER: 0.4).")
+    relation_thresholds: list[str] = setting(
+        [],
+        "Minimum scores of single relation types in place of relation_threshold, each as type=score; in a recipe also "
+        "a mapping.",
+    )
     constrain_relations: bool = setting(
         True, "Drop relations whose combination of head type, relation type and tail type is not in the training data."
     )
@@ -225,7 +230,7 @@ class Settings:
             raise ValueError("system_options can only be set for a new model; a checkpoint has its own configuration.")
         if self.data_dir and self.data_files:
             raise ValueError("Give either data_dir or data_files.")
-        for name in ("data_files", "columns", "system_options"):
+        for name in ("data_files", "columns", "system_options", "relation_thresholds"):
             if unnamed := [item for item in getattr(self, name) if not all(item.partition("="))]:
                 raise ValueError(f"{name}: {unnamed[0]!r} must have the form name=value, such as train=notes.jsonl.")
         check_choice("system", self.system, tuple(SYSTEMS))
@@ -487,7 +492,7 @@ class Checkpoints:
         """Save the weights with the best evaluation so far; the next checkpoint removes older ones."""
         self.directory.mkdir(parents=True, exist_ok=True)
         temporary = self.directory / "best.tmp"
-        save_model(model, str(temporary))
+        save_file(_weights(model), str(temporary))
         _sync(temporary)
         os.replace(temporary, self.best_weights(step))
 
@@ -504,7 +509,7 @@ class Checkpoints:
         temporary = final.with_suffix(".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        save_model(model, str(temporary / "model.safetensors"))
+        save_file(_weights(model), str(temporary / "model.safetensors"))
         save_file(_optimizer_tensors(model, optimizer), str(temporary / "optimizer.safetensors"))
         state = {
             "progress": dataclasses.asdict(progress),
@@ -547,7 +552,7 @@ class Checkpoints:
                 f"The run in {self.directory.parent} has other settings ({'; '.join(changed)}). Resume it with its own "
                 "settings, or choose another output_dir."
             )
-        load_model(model, str(checkpoint / "model.safetensors"))
+        model.load_state_dict(load_file(str(checkpoint / "model.safetensors")))
         _load_optimizer_tensors(model, optimizer, load_file(str(checkpoint / "optimizer.safetensors")))
         if scaler is not None and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
@@ -560,6 +565,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the model's tensors: on a GPU, those of a recurrent layer share memory, which safetensors refuses."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def _optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -590,7 +600,10 @@ def build_model(settings: Settings, data: Data, system: System) -> JointExtracti
     labels = data.labels
     signatures = relation_signatures(data.train, labels)
     if settings.checkpoint:
-        return _from_checkpoint(settings, labels, signatures)
+        model = _from_checkpoint(settings, labels, signatures)
+        if settings.relation_thresholds:
+            model.config.relation_thresholds = _relation_thresholds(settings, model.config.relation_types)
+        return model
     known = _fields(system.model.config_class)
     options = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in settings.system_options)}
     for name in options:
@@ -602,6 +615,7 @@ def build_model(settings: Settings, data: Data, system: System) -> JointExtracti
         "relation_signatures": signatures,
         "end_types": frequent_end_types(data.train),
         "max_span_width": settings.max_span_width or fitting_span_width(data.train),
+        "relation_thresholds": _relation_thresholds(settings, labels.relation_types),
     }
     return system.model.from_encoder(
         str(settings.encoder),
@@ -610,6 +624,19 @@ def build_model(settings: Settings, data: Data, system: System) -> JointExtracti
         pretrained=settings.pretrained,
         **{name: value for name, value in fields.items() if name in known} | dict(system.fields) | options,
     )
+
+
+def _relation_thresholds(settings: Settings, relation_types: Sequence[str]) -> dict[str, float]:
+    thresholds: dict[str, float] = {}
+    for name, _, score in (item.partition("=") for item in settings.relation_thresholds):
+        check_choice("relation_thresholds", name, tuple(relation_types))
+        try:
+            thresholds[name] = float(score)
+        except ValueError:
+            thresholds[name] = math.nan
+        if not 0.0 <= thresholds[name] <= 1.0:
+            raise ValueError(f"relation_thresholds: {name}={score} must be a number between 0 and 1.")
+    return thresholds
 
 
 # Settings that are passed to the configuration of a system if it has a field of that name.
@@ -669,6 +696,7 @@ def with_labels(model: IserForJointExtraction, labels: Labels, signatures: list[
         "relation_types": labels.relation_types,
         "symmetric_relations": labels.symmetric_relations,
         "relation_signatures": signatures,
+        "relation_thresholds": {n: s for n, s in old.relation_thresholds.items() if n in labels.relation_types},
         "calibration": None,
     }
     config = IserConfig.from_dict({**old.to_dict(), **new})
@@ -925,7 +953,7 @@ def _train(settings: Settings, data: Data, system: System, accelerator: Accelera
     _run_epochs(settings, accelerator, model, bare_model, optimizer, sentences, validation, checkpoints, progress)
 
     if progress.best_step is not None:
-        load_model(bare_model, str(checkpoints.best_weights(progress.best_step)))
+        bare_model.load_state_dict(load_file(str(checkpoints.best_weights(progress.best_step))))
     if settings.calibrate and validation is not None:
         calibrate(bare_model, validation, accelerator, settings)
     final_splits = {settings.validation_split: validation, **tests}

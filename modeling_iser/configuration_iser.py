@@ -61,6 +61,7 @@ class JointExtractionConfig(PretrainedConfig):
         max_span_width: maximum width of an entity, in words (paper 3.4: k).
         dropout: dropout before the classifiers.
         relation_threshold: minimum score of a relation.
+        relation_thresholds: relation type → minimum score of relations of this type, in place of `relation_threshold`.
         calibration: fields of [`Calibration`], which maps scores to the probability that a prediction is correct;
             `None`: the scores are the model's own probabilities.
         overlapping_entities: whether entities may share words. `False`: of overlapping entities, only the most
@@ -88,6 +89,7 @@ class JointExtractionConfig(PretrainedConfig):
         max_span_width: int = 10,
         dropout: float = 0.1,
         relation_threshold: float = 0.5,
+        relation_thresholds: Mapping[str, float] | None = None,
         calibration: Mapping[str, Any] | None = None,
         overlapping_entities: bool = False,
         max_tokens: int | None = None,
@@ -108,6 +110,7 @@ class JointExtractionConfig(PretrainedConfig):
         self.max_span_width = max_span_width
         self.dropout = dropout
         self.relation_threshold = relation_threshold
+        self.relation_thresholds = dict(relation_thresholds or {})
         self.calibration = dict(calibration) if calibration is not None else None
         self.overlapping_entities = overlapping_entities
         self.max_tokens = max_tokens
@@ -146,6 +149,11 @@ class JointExtractionConfig(PretrainedConfig):
             raise ValueError("entity_types is empty: the model needs at least one entity type.")
         if unknown := sorted(set(self.symmetric_relations) - set(self.relation_types)):
             raise ValueError(f"symmetric_relations lists {', '.join(unknown)}, which relation_types does not.")
+        if unknown := sorted(set(self.relation_thresholds) - set(self.relation_types)):
+            raise ValueError(f"relation_thresholds lists {', '.join(unknown)}, which relation_types does not.")
+        for relation, score in self.relation_thresholds.items():
+            if not 0.0 <= score <= 1.0:
+                raise ValueError(f"relation_thresholds: {relation} must lie between 0 and 1, got {score!r}.")
         for signature in self.relation_signatures or ():
             head, relation, tail = signature if len(signature) == 3 else ("", "", "")
             if not {head, tail} <= set(self.entity_types) or relation not in self.relation_types:

@@ -102,7 +102,7 @@ class Extractor:
             batch_size: number of sentences (or windows of long sentences) in one encoder input. In float32 the results
                 do not depend on it.
             entity_threshold: minimum score of an entity.
-            relation_threshold: minimum score of a relation; `None`: the configuration's.
+            relation_threshold: minimum score of a relation, whatever its type; `None`: the configuration's.
             exact: score every span, bypassing the first pass; slow.
             prompts: text to prepend to each input, and to every window of a long one, such as the paper's `drug@`; an
                 empty text is no prompt. The prompt is part of the returned document.
@@ -136,8 +136,10 @@ class Extractor:
         texts_and_words = [_text_and_words(index, item) for index, item in enumerate(inputs)]
         for index, of_input in enumerate(given or ()):
             _check_entities(index, of_input, len(prompt_words[index]) + len(texts_and_words[index][1]))
+        by_type: Mapping[str, float] = {}
         if relation_threshold is None:
-            relation_threshold = self.config.relation_threshold
+            by_type = self.config.relation_thresholds
+            relation_threshold = min([self.config.relation_threshold, *by_type.values()])
         word_tokens = tokenize_words(self.tokenizer, [words for _, words in texts_and_words])
         prompt_tokens = tokenize_words(self.tokenizer, prompt_words)
         limit = max_sentence_tokens(self.tokenizer, self.config)
@@ -163,6 +165,12 @@ class Extractor:
                     _within(given[i], len(prompt_words[i]), *window) for i, window in map(pieces.__getitem__, batch)
                 ]
             extracted = self.extract_batch(sentences, entity_threshold, relation_threshold, exact, within)
+            for document in extracted if by_type else ():
+                document["relations"] = [
+                    relation
+                    for relation in document["relations"]
+                    if relation["score"] >= by_type.get(relation["type"], self.config.relation_threshold)
+                ]
             results.update(zip(batch, extracted, strict=True))
         documents, piece = [], 0
         for index, ((text, words), ranges) in enumerate(zip(texts_and_words, windows, strict=True)):

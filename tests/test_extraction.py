@@ -201,6 +201,25 @@ def test_entity_threshold(make_model: MakeModel) -> None:
     assert sorted(kept) == [score for score in scores if score >= middle]
 
 
+@pytest.mark.parametrize("thresholds", [{}, {RELATION_TYPES[0]: 0.3}, {RELATION_TYPES[0]: 0.7, RELATION_TYPES[1]: 0.0}])
+def test_thresholds_of_single_relation_types(make_model: MakeModel, thresholds: dict[str, float]) -> None:
+    model = make_model(relation_threshold=0.5, relation_thresholds=thresholds)
+    everything = model.extract(SENTENCES, relation_threshold=0.0)
+    for document, whole in zip(model.extract(SENTENCES), everything, strict=True):
+        kept = [r for r in whole["relations"] if r["score"] >= thresholds.get(r["type"], 0.5)]
+        assert document == {**whole, "relations": kept}
+    # A threshold that the caller gives holds for all types.
+    for document, whole in zip(model.extract(SENTENCES, relation_threshold=0.6), everything, strict=True):
+        assert document["relations"] == [r for r in whole["relations"] if r["score"] >= 0.6]
+
+
+def test_wrong_thresholds_of_single_relation_types(make_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match="relation_thresholds lists Unknown, which relation_types does not"):
+        make_model(relation_thresholds={"Unknown": 0.3})
+    with pytest.raises(ValueError, match=f"{RELATION_TYPES[0]} must lie between 0 and 1, got 3"):
+        make_model(relation_thresholds={RELATION_TYPES[0]: 3})
+
+
 def test_pipeline_offsets_and_parameters(make_model: MakeModel) -> None:
     model = make_model("spert")
     extractor = DdiExtractionPipeline(model=model, tokenizer=model.tokenizer)

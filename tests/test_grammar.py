@@ -15,6 +15,7 @@ from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.checks import problems
 from datasets_scripts.ch_ddi.records import CH_DDI_RELATION_TYPES, AnnotatedSentence
 from modeling_iser.rules_iser import core_name
+from modeling_iser.text_iser import split_words
 from recipes.default_model import grammar
 
 from .conftest import REPOSITORY
@@ -38,6 +39,8 @@ def test_sentences_follow_the_guidelines(sentences: list[AnnotatedSentence]) -> 
         # Unlike the corpus, the pipeline accepts semicolons within a sentence.
         assert [p for p in problems(sentence) if p != "the text is more than one sentence."] == [], sentence.text
         assert not re.search("[⟦⟧{}<>]|均均", sentence.text), sentence.text
+        starts, ends = map(set, zip(*split_words(sentence.text), strict=True))
+        assert all(start in starts and end in ends for start, end in sentence.entities), sentence.text
         own = core_name(sentence.leaflet)
         for head, tail, relation in sentence.relations:
             if 0 not in (head, tail):  # The leaflet's drug is not mentioned.
@@ -92,6 +95,30 @@ def test_negated_prohibitions(sentences: list[AnnotatedSentence]) -> None:
                 seen[label] += 1
                 assert {relation for *_, relation in sentence.relations} == {label}, sentence.text
     assert min(seen["无关"], seen["禁忌"]) >= 50
+
+
+def test_level_of_the_drug_that_the_sentence_begins_with(sentences: list[AnnotatedSentence]) -> None:
+    """X与本品合用时血药浓度升高: X is acted on; 本品与X合用时血药浓度升高: X acts."""
+    together = "(?:合用|同用|同时服用|联合应用|并用|同时使用|联用)(?:时|后),?(?:可|会|可能|其)?"
+    level = re.compile(f"(.*?)与(.*){together}(?:血药|血浆|血清)浓度(?:显著|明显)?(升高|增高|上升|降低|下降|减低)")
+    seen = Counter()
+    for sentence in sentences:
+        if not (found := level.fullmatch(sentence.text.partition("@")[2].rstrip("。"))):
+            continue
+        first, _, change = found.groups()
+        others = {sentence.drug(i) for i in range(1, len(sentence.entities))} - {core_name(sentence.leaflet)}
+        acts = not any(name in first for name in others)
+        assert {relation for *_, relation in sentence.relations} == {"抑制" if change[0] in "降下减" else "促进"}
+        assert {head == 0 for head, *_ in sentence.relations} == {not acts}, sentence.text
+        seen[acts] += 1
+    assert min(seen[True], seen[False]) >= 10
+
+
+def test_food_to_avoid_says_nothing_of_the_drugs(sentences: list[AnnotatedSentence]) -> None:
+    aside = re.compile("(避免|不宜|禁止|不应|不得|不可|忌).{0,8}(葡萄柚|西柚|酒|牛奶|茶水|饮食|食物)[^,;]*$")
+    followed = [sentence for sentence in sentences if aside.search(sentence.text) and sentence.relations]
+    assert len(followed) >= 50
+    assert not [s.text for s in followed if "禁忌" in {relation for *_, relation in s.relations}]
 
 
 def test_the_same_seed_gives_the_same_sentences() -> None:

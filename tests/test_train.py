@@ -225,6 +225,39 @@ def test_unfinished_checkpoints_are_ignored(tmp_path: Path) -> None:
     assert checkpoints.latest() == tmp_path / "checkpoints" / "step-00000012"
 
 
+def share_memory(layer: torch.nn.RNNBase) -> None:
+    """Lay the parameters out one behind the other in one block, as cuDNN has them on a GPU."""
+    parameters = list(layer.parameters())
+    block = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    for parameter, part in zip(parameters, block.split([each.numel() for each in parameters]), strict=True):
+        parameter.data = part.view_as(parameter)
+
+
+def test_weights_that_share_memory_as_on_a_gpu_are_saved_and_restored(tmp_path: Path, encoder_dir: Path) -> None:
+    model, restored = (IserForJointExtraction.from_encoder(str(encoder_dir), ["A"], ["r"]) for _ in range(2))
+    recurrent = [layer for layer in model.modules() if isinstance(layer, torch.nn.RNNBase)]
+    assert recurrent
+    for layer in recurrent:
+        share_memory(layer)
+    optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, restored)]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers[0].step()
+    checkpoints, settings = (
+        train.Checkpoints(tmp_path),
+        train.Settings(encoder=str(encoder_dir), output_dir=str(tmp_path)),
+    )
+    checkpoints.save(model, optimizers[0], None, train.Progress(step=7), settings)
+    assert checkpoints.load(restored, optimizers[1], None, settings).step == 7
+    checkpoints.save_best(model, 7)
+    best = load_file(checkpoints.best_weights(7))
+    model.save_pretrained(tmp_path / "model")
+    exported = load_file(tmp_path / "model" / "model.safetensors")
+    for name, weights in model.state_dict().items():
+        for other in (restored.state_dict()[name], best[name], exported[name]):
+            torch.testing.assert_close(other, weights, rtol=0, atol=0)
+
+
 def test_gradient_accumulation_takes_fewer_steps(recipe: Path, tmp_path: Path) -> None:
     succeed(
         command(
@@ -339,6 +372,17 @@ def test_held_out_validation_and_joined_splits(recipe: Path, tmp_path: Path) -> 
     options = ["--train_split", "train+validation", "--validation_fraction", "0.3", "--num_epochs", "1"]
     scores = train.train(train.parse_settings([str(recipe), "--output_dir", str(tmp_path / "run"), *options]))
     assert set(scores) == {"validation", "test"}
+
+
+def test_thresholds_of_single_relation_types(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    (name, *_) = json.loads((finished / "config.json").read_text())["relation_types"]
+    source = "".join(line for line in recipe.read_text().splitlines(keepends=True) if not line.startswith("encoder"))
+    (tmp_path / "recipe.yaml").write_text(f"{source}\ncheckpoint: {finished}\nrelation_thresholds: {{{name}: 0.3}}\n")
+    options = ["--num_epochs", "1", "--max_train_documents", "4"]
+    succeed(command(tmp_path / "recipe.yaml", tmp_path / "run", *options))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["relation_thresholds"] == {name: 0.3}
+    for wrong, message in ((f"{name}=high", "must be a number between 0 and 1"), ("nothing=0.3", "nothing")):
+        assert message in fail(tmp_path / "recipe.yaml", tmp_path / "other", *options, "--relation_thresholds", wrong)
 
 
 def test_continue_from_a_checkpoint_with_limited_data(

@@ -26,6 +26,7 @@ from datasets_scripts.ch_ddi.annotation_files import from_names, read_all, write
 from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.records import AnnotatedSentence
 from modeling_iser.rules_iser import core_name
+from modeling_iser.text_iser import split_words
 
 
 HERE = Path(__file__).parent
@@ -236,6 +237,24 @@ class Grammar:
         if former == first_is_other:
             return self.said(f"{before},{word}{phrase}", PROMPT, relation, other)
         return self.said(f"{before},{word}{phrase}", other, relation, PROMPT)
+
+    def topic(self) -> Statement:
+        """The level of the drug that the sentence begins with changes: X与本品合用时血药浓度升高."""
+        relation = self.random.choice(["促进", "抑制"])
+        change = self.random.choice(["", "", "可", "会", "可能", "其"]) + self.pick(f"level {relation}")
+        together = self.pick("used together") + self.random.choice(["时", "时", "时,", "后", "后,"])
+        other = self.some()
+        if self.random.random() < 0.6:
+            text = f"{other.text}与{self.this()}{together}{change}"
+            return self.said(text, PROMPT, relation, other)
+        first = self.random.choice([self.this(), self.this(), ""])
+        return self.said(f"{first}与{other.text}{together}{change}", other, relation, PROMPT)
+
+    def with_food(self) -> Statement:
+        """After the statement, food or drink is to be avoided, which says nothing of the drugs."""
+        statement = self.random.choice([self.agent, self.together, self.topic, self.passive])()
+        aside = self.random.choice([",", ";", ";", "。"]) + self.pick("avoid food")
+        return Statement(statement.text + aside, statement.relations)
 
     def named_again(self) -> Statement:
         """The other drug is named twice: 本品与X合用,X的血药浓度升高. The relation is with its first mention."""
@@ -559,7 +578,15 @@ class Grammar:
                 return drug
 
     def sentence(self) -> AnnotatedSentence:
-        """A sentence from the leaflet of a random drug."""
+        """A sentence from the leaflet of a random drug, in which no name is part of a longer word."""
+        while True:
+            sentence = self.draw()
+            starts, ends = map(set, zip(*split_words(sentence.text), strict=True))
+            if all(start in starts and end in ends for start, end in sentence.entities):
+                return sentence
+
+    def draw(self) -> AnnotatedSentence:
+        """A sentence in which a name may be part of a longer word, such as MAOI in MAOIAUC."""
         self.drug = self.random.choice(self.leaflets) if self.random.random() < 0.4 else self.new_drug()
         own = core_name(self.drug)
         free = [name for name in self.drugs if name not in self.drug and own not in name and name not in own]
@@ -571,7 +598,7 @@ class Grammar:
             (self.after_colon, 5), (self.heading, 4), (self.two, 3), (self.two_in_short, 2), (self.exception, 2),
             (self.conclusion, 2), (self.no_drug, 2), (self.open_direction, 1), (self.between, 3), (self.mutual, 1),
             (self.with_reason, 1), (self.doubt, 1), (self.no_evidence, 1), (self.named_again, 2),
-            (self.verb_and_object, 3), (self.allowed, 3),
+            (self.verb_and_object, 3), (self.allowed, 3), (self.topic, 3), (self.with_food, 3),
         ]  # fmt: skip
         draw = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
         statement = draw()
