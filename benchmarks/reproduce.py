@@ -108,9 +108,18 @@ PROFILES: dict[str, dict[str, Any]] = {
 _SPERT = {"learning_rate": 5e-4, "new_layers_learning_rate": 5e-4}
 _SPERT_CH_DDI = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-3}
 _ISER_CH_DDI = {"learning_rate": 1e-4}
+_TRIPLES = {"learning_rate": 2e-4, "new_layers_learning_rate": 1e-2}
+_PAIRS = {"learning_rate": 2e-4, "new_layers_learning_rate": 3e-3}
+_QUERIES = {"learning_rate": 1e-4, "new_layers_learning_rate": 3e-4}
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spert"): _SPERT,
     ("short", "ster"): _SPERT,
+    ("short", "casrel"): _TRIPLES,
+    ("short", "onerel"): _TRIPLES,
+    ("short", "multihead"): _PAIRS,
+    ("short", "graphrel_1p"): _PAIRS,
+    ("short", "graphrel_2p"): _PAIRS,
+    ("short", "spn4re"): _QUERIES,
     # About as many steps as `conll04` has, or half as many again on CH-DDI-Open.
     ("short", "conll04_standard"): {"num_epochs": 4},
     ("short", "ch_ddi"): {"num_epochs": 4},

@@ -35,6 +35,7 @@ EXTERNAL = REPOSITORY / "benchmarks" / "bundled_model" / "external_leaflets.json
             f"{REPOSITORY / 'modeling_iser' / 'default_model'} {EXTERNAL} --figure reliability.png",
             ["| external_leaflets | entity |", "| external_leaflets | relation |"],
         ),
+        ("speed.costs", "--systems spert casrel --steps 24 --documents 6 --threads 1", ["| spert | ", "| casrel | "]),
         ("bundled_model.style", f"{EXTERNAL} {EXTERNAL}", ["external_leaflets.jsonl | 40 | 0.000 | 0.000 |"]),
     ],
 )
