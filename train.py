@@ -63,10 +63,10 @@ with extra("train", COMMAND):
     from datasets import Dataset, DatasetDict
 
     from datasets_scripts import Labels, load_ch_ddi, load_conll04, load_corpus
+    from datasets_scripts.corpus import found_labels
     from datasets_scripts.subsets import (
         divide,
         fitting_span_width,
-        found_labels,
         frequent_end_types,
         group_of,
         keep_labels,

@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,20 +239,26 @@ def _read_types(beside: Path) -> Labels:
         ) from None
 
 
-def _labels(splits: Mapping[str, Dataset], types: Labels, symmetric: Sequence[str]) -> Labels:
-    """All labels: those of the types file in its order, then any others that occur, alphabetically."""
+def found_labels(*splits: Iterable[Mapping[str, Any]] | None) -> Labels:
+    """The entity and relation types that occur in the documents, sorted."""
     entities: set[str] = set()
     relations: set[str] = set()
-    for split in splits.values():
-        for document in split:
+    for split in splits:
+        for document in split or ():
             entities.update(entity["type"] for entity in document["entities"])
             relations.update(relation["type"] for relation in document["relations"])
+    return Labels(tuple(sorted(entities)), tuple(sorted(relations)))
 
-    def ordered(found: set[str], known: Sequence[str]) -> tuple[str, ...]:
-        return (*known, *sorted(found - set(known)))
+
+def _labels(splits: Mapping[str, Dataset], types: Labels, symmetric: Sequence[str]) -> Labels:
+    """All labels: those of the types file in its order, then any others that occur, alphabetically."""
+    found = found_labels(*splits.values())
+
+    def ordered(types: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+        return (*known, *(name for name in types if name not in known))
 
     return Labels(
-        ordered(entities, types.entity_types),
-        ordered(relations, types.relation_types),
+        ordered(found.entity_types, types.entity_types),
+        ordered(found.relation_types, types.relation_types),
         tuple(symmetric),
     )

@@ -32,17 +32,6 @@ def frequent_end_types(documents: Iterable[Mapping[str, Any]]) -> dict[str, list
     return {relation: list(of_relation.most_common(1)[0][0]) for relation, of_relation in sorted(counts.items())}
 
 
-def found_labels(*splits: Iterable[Mapping[str, Any]] | None) -> Labels:
-    """The entity and relation types that occur in the documents, sorted."""
-    entities: set[str] = set()
-    relations: set[str] = set()
-    for split in splits:
-        for document in split or ():
-            entities.update(entity["type"] for entity in document["entities"])
-            relations.update(relation["type"] for relation in document["relations"])
-    return Labels(tuple(sorted(entities)), tuple(sorted(relations)))
-
-
 def labels_to_learn(
     found: Labels,
     known: Labels,

@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from baselines import SYSTEMS
 from baselines.triples import TriplesConfig
-from datasets_scripts.subsets import fitting_span_width, found_labels, frequent_end_types
+from datasets_scripts.corpus import found_labels
+from datasets_scripts.subsets import fitting_span_width, frequent_end_types
 from modeling_iser import DEFAULT_MODEL, prepare_sentences
 from train import DATASETS, METRIC
 

@@ -68,7 +68,7 @@ def f1_table(systems: dict[str, list[Run]], dataset: str) -> str:
                 cells.append(" / ".join(part.split(" / ")[-1] for part in paper) if paper else "–")
         seconds = [run["seconds"] for run in runs if run["seconds"] is not None]
         rows.append([*cells, f"{statistics.fmean(seconds) / 60:.1f}" if seconds else "–"])
-    return _markdown([*head, "minutes"], rows)
+    return markdown([*head, "minutes"], rows)
 
 
 def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
@@ -94,7 +94,7 @@ def details_table(systems: dict[str, list[Run]], dataset: str) -> str:
         in_full = paper if any(" / " in part for part in paper) else ()
         rows.append([system, *micro, *(in_full or ("–", "–")), macro])
     head = ["system", "entity P / R / F1", "relation P / R / F1", "paper: entity", "paper: relation"]
-    return _markdown([*head, "macro F1: entity / relation"], rows)
+    return markdown([*head, "macro F1: entity / relation"], rows)
 
 
 def _finds(system: str, task: str) -> bool:
@@ -102,7 +102,8 @@ def _finds(system: str, task: str) -> bool:
     return task in ALL_SYSTEMS[system.split()[0]].model.config_class.tasks
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

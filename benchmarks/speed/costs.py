@@ -12,6 +12,7 @@ which are trained before it, take as long again each. Without `--conll04`, the s
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ from transformers import AutoModel
 
 from baselines import SYSTEMS
 from benchmarks.comparison.encoder import bundled_encoder
+from benchmarks.figures.tables import markdown
 from benchmarks.reproduce import arguments_of, settings_of
 from train import load_splits, parse_settings, train
 
@@ -37,7 +39,7 @@ BATCH_SIZE = 8
 PAPER_SYSTEMS = ("spert", "iser", *(name for name in SYSTEMS if SYSTEMS[name].model is not SYSTEMS["iser"].model))
 
 
-def measure(system: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(system: str, options: argparse.Namespace) -> dict[str, str]:
     """A row of the table."""
     dataset = "conll04" if options.conll04 else "ch_ddi"
     values = settings_of("short", dataset, system, 0) | {
@@ -52,7 +54,7 @@ def measure(system: str, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         settings = parse_settings(arguments_of(values | {"output_dir": directory}))
         (split,) = settings.test_splits
-        train(parse_settings(arguments_of(values | {"output_dir": directory, "test_splits": []})))
+        train(dataclasses.replace(settings, test_splits=[]))
         model: Any = AutoModel.from_pretrained(directory, trust_remote_code=False).eval()
         words = load_splits(settings)[2][split]["tokens"]
         model.extract(words[:BATCH_SIZE], batch_size=BATCH_SIZE)  # warm-up
@@ -93,7 +95,7 @@ def main() -> None:
     if options.row:
         print(json.dumps(measure(options.row, options)))
         return
-    lines: list[str] = []
+    rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as directory:
         encoder = options.encoder or str(bundled_encoder(Path(directory) / "encoder"))
         given = ["--encoder", encoder, "--steps", options.steps, "--documents", options.documents]
@@ -103,12 +105,9 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{system} failed:\n{done.stderr[-3000:]}")
-            row = json.loads(done.stdout.splitlines()[-1])
-            if not lines:
-                lines = [f"| {' | '.join(row)} |", f"|{'---|' * len(row)}"]
-            lines.append(f"| {' | '.join(row.values())} |")
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
     machine = f"{options.threads} threads, {platform.machine()}, torch {torch.__version__}, batch {BATCH_SIZE}"
-    text = "\n".join([f"Machine: {machine}.", "", *lines])
+    text = f"Machine: {machine}.\n\n{markdown(list(rows[0]), [list(row.values()) for row in rows])}"
     print(text)
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")
