@@ -122,8 +122,8 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("short", "spn4re"): _QUERIES,
     # About as many steps as `conll04` has, or half as many again on CH-DDI-Open.
     ("short", "conll04_standard"): {"num_epochs": 4},
-    ("short", "ch_ddi"): {"num_epochs": 4},
-    ("short", "ch_ddi_development"): {"num_epochs": 4},
+    ("short", "ch_ddi"): {"num_epochs": 2},
+    ("short", "ch_ddi_development"): {"num_epochs": 2},
     ("short", "ch_ddi iser"): _ISER_CH_DDI,
     ("short", "ch_ddi_development iser"): _ISER_CH_DDI,
     ("short", "ch_ddi spert"): _SPERT_CH_DDI,
