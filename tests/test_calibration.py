@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import train
+from benchmarks.bundled_model.calibration import chance_error
 from datasets_scripts.formats import FORMATS
 from modeling_iser import DdiExtractionPipeline, IserForJointExtraction, JointExtractionPipeline
 from modeling_iser.calibration_iser import (
@@ -183,6 +184,14 @@ def test_reliability_counts_every_finding_once(findings: list[tuple[float, bool]
     assert sum(mean * count for mean, _, count in bins) == pytest.approx(sum(scores))
     assert 0 <= expected_calibration_error(scores, right) <= 1
     assert expected_calibration_error([1.0] * len(right), right) == pytest.approx(1 - sum(right) / len(right))
+
+
+def test_the_error_of_perfect_scores() -> None:
+    """One finding of probability p is right with probability p, and its error is 1 - p then and p otherwise."""
+    assert chance_error([1.0, 1.0]) == 0
+    assert chance_error([0.8], draws=4000) == pytest.approx(2 * 0.8 * 0.2, abs=0.02)
+    few, many = chance_error([0.75] * 20), chance_error([0.75] * 2000)
+    assert many < 0.02 < few
 
 
 def test_min_confidence(make_model: MakeModel) -> None:

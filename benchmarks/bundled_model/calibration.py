@@ -5,13 +5,16 @@ How well a checkpoint's scores are calibrated: expected calibration error and re
         benchmarks/bundled_model/external_leaflets.jsonl [--figure reliability.png] [--uncalibrated]
 
 The expected calibration error is the mean absolute difference between the mean score and the share of correct findings
-over ten bins of equal width, weighted by their findings. Relations below the checkpoint's threshold do not count.
+over ten bins of equal width, weighted by their findings. Relations below the checkpoint's threshold do not count. With
+few findings the error is never 0: "of perfect scores" is what a model would have whose scores are exactly the
+probabilities of being right.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets_scripts import load_ch_ddi
@@ -26,23 +29,33 @@ HIGH = 0.9
 def table(findings: Mapping[str, Mapping[str, Findings]]) -> str:
     """A row for each file and kind of finding: number, mean score, share that is correct, and calibration error."""
     lines = [
-        "| sentences | findings | number | mean score | right | expected calibration error "
+        "| sentences | findings | number | mean score | right | expected calibration error | of perfect scores "
         f"| of score ≥ {HIGH}: right |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, by_kind in findings.items():
         for kind, (scores, right) in by_kind.items():
             if not scores:
-                lines.append(f"| {name} | {kind} | 0 | – | – | – | – |")
+                lines.append(f"| {name} | {kind} | 0 | – | – | – | – | – |")
                 continue
             sure = [is_right for score, is_right in zip(scores, right, strict=True) if score >= HIGH]
             high = f"{100 * sum(sure) / len(sure):.1f} % of {len(sure)}" if sure else "–"
             mean, share = sum(scores) / len(scores), sum(right) / len(right)
-            error = expected_calibration_error(scores, right)
+            error, chance = expected_calibration_error(scores, right), chance_error(scores)
             lines.append(
-                f"| {name} | {kind} | {len(scores)} | {mean:.3f} | {100 * share:.1f} % | {error:.3f} | {high} |"
+                f"| {name} | {kind} | {len(scores)} | {mean:.3f} | {100 * share:.1f} % | {error:.3f} | {chance:.3f} "
+                f"| {high} |"
             )
     return "\n".join(lines)
+
+
+def chance_error(scores: Sequence[float], draws: int = 200) -> float:
+    """Mean expected calibration error if every finding is right with the probability that its score says."""
+    generator = random.Random(0)
+    errors = [
+        expected_calibration_error(scores, [generator.random() < score for score in scores]) for _ in range(draws)
+    ]
+    return sum(errors) / draws
 
 
 def draw(findings: Mapping[str, Mapping[str, Findings]], path: Path) -> None:
