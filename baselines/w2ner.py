@@ -261,7 +261,9 @@ class DilatedConvolutions(nn.Module):
         Returns:
             Shape `(batch_size, num_words, num_words, 3 · channels)`; it does not depend on the padding.
         """
-        hidden = nn.functional.gelu(self.reduce(self.dropout(table))).movedim(-1, 1)
+        # In PyTorch 2.13, in bfloat16 on a CPU, the gradient of these convolutions comes from memory that nothing has
+        # written to, unless the input is contiguous.
+        hidden = nn.functional.gelu(self.reduce(self.dropout(table))).movedim(-1, 1).contiguous()
         outputs = []
         for layer in self.layers:
             hidden = nn.functional.gelu(layer(hidden * cells[:, None]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -116,6 +117,46 @@ def test_partial_losses_add_up_and_every_parameter_has_a_gradient(make_baseline:
     assert missing == []
     without_entities = model(**training_batch(model, [DOCUMENTS[3]]))
     assert torch.isfinite(without_entities.loss)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc fills new memory on request")
+def test_gradients_in_bfloat16_come_from_written_memory(encoder_dir: Path) -> None:
+    """With new memory filled with large numbers, gradients are finite and close to those in single precision."""
+    code = f"from tests.test_baselines import print_gradients; print_gradients({str(encoder_dir)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={**os.environ, "MALLOC_PERTURB_": "128"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    norms = json.loads(done.stdout.splitlines()[-1])
+    assert norms.keys() == set(SYSTEMS)
+    for name, (single, brain) in norms.items():
+        assert brain == pytest.approx(single, rel=0.2, abs=0.01), name
+
+
+def print_gradients(encoder_dir: str) -> None:
+    """Print, as JSON, the norm of each system's gradient in single precision and in bfloat16, for a long sentence."""
+    norms = {}
+    for name, system in SYSTEMS.items():
+        torch.manual_seed(0)
+        options = {**system.fields, **SMALL.get(name, {}), "dropout": 0.0}
+        model = system.model.from_encoder(encoder_dir, ENTITY_TYPES, RELATION_TYPES, pretrained=False, **options)
+        words = DOCUMENTS[0]["tokens"]
+        long = {**DOCUMENTS[0], "tokens": words + ["and"] * (50 - len(words))}
+        batch = training_batch(model.train(), [long] * 8)
+        norms[name] = []
+        for enabled in (False, True):
+            model.zero_grad()
+            torch.manual_seed(0)
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                loss = model(**batch).loss
+            loss.float().backward()
+            squares = [p.grad.norm().item() ** 2 for p in model.parameters() if p.grad is not None]
+            norms[name].append(math.sqrt(sum(squares)))
+    print(json.dumps(norms))
 
 
 @pytest.mark.parametrize("name", BASELINES)

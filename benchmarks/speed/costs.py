@@ -96,6 +96,8 @@ def main() -> None:
         print(json.dumps(measure(options.row, options)))
         return
     rows: list[dict[str, str]] = []
+    failed: list[str] = []
+    machine = f"{options.threads} threads, {platform.machine()}, torch {torch.__version__}, batch {BATCH_SIZE}"
     with tempfile.TemporaryDirectory() as directory:
         encoder = options.encoder or str(bundled_encoder(Path(directory) / "encoder"))
         given = ["--encoder", encoder, "--steps", options.steps, "--documents", options.documents]
@@ -104,13 +106,17 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.speed.costs", "--row", system, *map(str, given)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                sys.exit(f"{system} failed:\n{done.stderr[-3000:]}")
+                failed.append(system)
+                print(f"{system} failed, the others continue:\n{done.stderr[-3000:]}", file=sys.stderr)
+                continue
             rows.append(json.loads(done.stdout.splitlines()[-1]))
-    machine = f"{options.threads} threads, {platform.machine()}, torch {torch.__version__}, batch {BATCH_SIZE}"
-    text = f"Machine: {machine}.\n\n{markdown(list(rows[0]), [list(row.values()) for row in rows])}"
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
+            text = f"Machine: {machine}.\n\n{markdown(list(rows[0]), [list(row.values()) for row in rows])}"
+            if options.output:
+                options.output.write_text(text + "\n", encoding="utf-8")
+    if rows:
+        print(text)
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":
