@@ -1,8 +1,8 @@
 """
 Map names to concepts, so that different spellings share a node.
 
-A name is looked up as written, and then without salt and dosage form. A name that is in no table becomes a concept of
-its own and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, optionally, `code` (ATC
+A name is looked up as written, and a drug's also without salt and dosage form. A name that is in no table becomes a
+concept of its own and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, optionally, `code` (ATC
 or any other). The shipped table contains common drugs with old and English names and the WHO's ATC codes. For a drug
 with several ATC codes, it has the code of systemic use; for acetylsalicylic acid and methotrexate, which have two of
 those, the code of long-term treatment at low doses (B01AC06 rather than N02BA01, L04AX03 rather than L01BA01).
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .drugs_iser import core_name, is_drug
 from .text_files import read_text
 
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).with_name("names.csv")
 DRUG = "药物"
-"""The entity type whose names are compared without salt and dosage form; others are compared as written."""
+"""Entity type of a name that comes without one."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Names:
         """The concept of a name; see [`Concept`] for unknown and ambiguous names."""
         plain = written(name)
         concepts = self._lookup(plain)
-        if not concepts and type == DRUG:
-            plain = core(plain)
+        if not concepts and is_drug(type):
+            plain = core_name(plain) or plain
             concepts = self._lookup(plain)
         if len(concepts) == 1:
             return Concept(concepts[0], type, self._codes.get(concepts[0]), known=True)
@@ -112,7 +113,7 @@ class Names:
 
 def only_drugs(types: Iterable[str]) -> bool:
     """Whether there are no entity types other than drugs."""
-    return set(types) <= {DRUG}
+    return all(map(is_drug, types))
 
 
 def written(name: str) -> str:
@@ -120,14 +121,6 @@ def written(name: str) -> str:
     plain = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", re.sub("[®™℠]", "", name))).strip()
     # Spaces separate Latin words, but are accidental next to Chinese characters and punctuation.
     return re.sub("(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", plain)
-
-
-def core(name: str) -> str:
-    """The name of a drug without salt, dosage form and brackets."""
-    # Imported here because it loads torch, which most queries do not need.
-    from modeling_iser.rules_iser import core_name
-
-    return core_name(name) or name
 
 
 __all__ = ["Concept", "Names"]

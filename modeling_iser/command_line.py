@@ -292,7 +292,7 @@ def _check_model(options: argparse.Namespace) -> None:
 
     from . import DEFAULT_MODEL, JointExtractionConfig
     from .configuration_iser import check_choice
-    from .pipeline_iser import BACKENDS, check_takes_drug, takes_drug, thresholds
+    from .pipeline_iser import BACKENDS, check_takes_drug, thresholds
 
     check_choice("backend", options.backend, BACKENDS)
     if options.model is not None:
@@ -305,7 +305,7 @@ def _check_model(options: argparse.Namespace) -> None:
     if options.drug_column != DRUG_COLUMN:
         check_takes_drug(config, options.drug_column, "drug_column")
     thresholds(config, options.entity_threshold, options.relation_threshold, options.min_confidence)
-    options.takes_drug, options.drugs_ignored = takes_drug(config), False
+    options.takes_drug, options.drugs_ignored = config.drug_type is not None, False
 
 
 def _check_checkpoint(name: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
+from .drugs_iser import is_drug
+
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,11 @@ class JointExtractionConfig(PretrainedConfig):
     def hidden_size(self) -> int:
         """Size d of the encoder's output."""
         return self.encoder_config.hidden_size
+
+    @property
+    def drug_type(self) -> str | None:
+        """The entity type of drugs, if the model knows one; only then can it make use of a leaflet's drug."""
+        return next(filter(is_drug, self.entity_types), None)
 
     @property
     def max_position_embeddings(self) -> int:

@@ -31,8 +31,7 @@ class EndpointHandler:
         from transformers import AutoConfig, pipeline
 
         config = AutoConfig.from_pretrained(path, trust_remote_code=True)
-        # The narrower task is for Chinese leaflets, whose entities are of the type 药物 (drug).
-        task = "ddi-extraction" if "药物" in config.entity_types else "joint-extraction"
+        task = "ddi-extraction" if config.drug_type is not None else "joint-extraction"
         options.setdefault("device", "cuda:0" if torch.cuda.is_available() else "cpu")
         load: Any = pipeline  # its signature lists only transformers' own tasks
         self.extractor = load(task, model=path, trust_remote_code=True, **options)

@@ -17,16 +17,14 @@ from transformers import Pipeline
 
 from .calibration_iser import relation_threshold as threshold_of_confidence
 from .configuration_iser import check_choice
-from .rules_iser import apply_rules, chosen_rules, core_name
+from .drugs_iser import DRUG_TYPES, core_name
+from .rules_iser import apply_rules, chosen_rules
 from .text_iser import split_words
 from .visualization_iser import Extraction
 
 
 BACKENDS = ("torch", "int8", "onnx", "onnx-int8")
 """Backends that compute the scores."""
-
-DRUG_TYPES = ("药物", "药品", "drug")
-"""Names, in any case, of the entity type of a leaflet's drug. Only a model that knows one can make use of `drug`."""
 
 # Default batch size, in sentences.
 _BATCH_SIZE = 16
@@ -248,7 +246,7 @@ class JointExtractionPipeline(Pipeline):
         prompt = len(split_words(request["prompt"]))
         given = [{**e, "start": e["start"] + prompt, "end": e["end"] + prompt} for e in request["given"][piece]]
         if prompt:  # The drug is the prompt without the final @.
-            given.insert(0, {"start": 0, "end": prompt - 1, "type": drug_type(self.model.config)})
+            given.insert(0, {"start": 0, "end": prompt - 1, "type": self.model.config.drug_type})
         return given
 
     def postprocess(self, model_outputs: dict[str, Any], triples: bool = False) -> Extraction | list[dict[str, Any]]:
@@ -331,21 +329,11 @@ class DdiExtractionPipeline(JointExtractionPipeline):
                 mentions += [(e["start"], e["end"]) for e in entities if core_name(e["text"]) == core_name(drug)]
             own = {
                 "text": drug,
-                "type": drug_type(self.model.config),
+                "type": self.model.config.drug_type,
                 "mentions": [{"text": text[start:end], "start": start, "end": end} for start, end in sorted(mentions)],
             }
         extraction = Extraction(text=text, drug=own, entities=entities, relations=relations)
         return extraction.triples() if triples else extraction
-
-
-def drug_type(config: Any) -> str | None:
-    """The entity type that a model gives to drugs, if it knows one."""
-    return next((name for name in config.entity_types if name.casefold() in DRUG_TYPES), None)
-
-
-def takes_drug(config: Any) -> bool:
-    """Whether a model can make use of the drug whose leaflet a text is from."""
-    return drug_type(config) is not None
 
 
 def check_takes_drug(config: Any, value: Any, argument: str = "drug") -> None:
@@ -355,7 +343,7 @@ def check_takes_drug(config: Any, value: Any, argument: str = "drug") -> None:
     Raises:
         ValueError: if the model cannot make use of a drug.
     """
-    if not takes_drug(config):
+    if config.drug_type is None:
         known = ", ".join(config.entity_types)
         raise ValueError(
             f"{argument}={value!r}: this model takes no drug, since none of its entity types ({known}) is named "
@@ -446,4 +434,4 @@ def split_leaflet(text: str) -> list[tuple[int, int]]:
     return pieces
 
 
-__all__ = ["DdiExtractionPipeline", "JointExtractionPipeline", "check_takes_drug", "takes_drug", "thresholds"]
+__all__ = ["DdiExtractionPipeline", "JointExtractionPipeline", "check_takes_drug", "thresholds"]

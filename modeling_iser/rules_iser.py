@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .configuration_iser import check_choice
+from .drugs_iser import core_name
 
 
 Found = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -20,38 +21,12 @@ Found = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 SECOND_DIRECTION = 0.7
 """Minimum score of both relations of a pair that has one in each direction."""
 
-# Parts of a name that do not distinguish drugs: an acid before it; an ion, the release type and dosage form after it.
-_ACID = re.compile(
-    "(?:注射用|吸入用)?(?:盐酸|硫酸氢|硫酸|磷酸|氢溴酸|枸橼酸|柠檬酸|重?酒石酸|马来酸|富马酸|琥珀酸|苹果酸|乳酸|醋酸|乙酸|丙酸|戊酸|草酸"
-    "|对?甲?苯磺酸|甲磺酸|双羟萘酸|糠酸)?"
-)
-_ION = re.compile("(?:钠盐|钾盐|钠|钾|钙|叔丁胺)?$")
-_FORM = re.compile(
-    "(?:(?:缓释|控释|肠溶|分散|咀嚼|泡腾|薄膜衣|口崩|舌下|透皮|口服|吸入|速释|双释放|软|干|鼻)*"
-    "(?:片剂?|胶囊剂?|颗粒剂?|注射[液剂]|粉?针剂|口服[溶液]*|混悬[液剂]|溶液|糖浆|滴[剂眼液]*|凝胶|软膏|乳膏|贴[剂片]|栓剂?|散剂?|丸|气雾剂|粉雾剂"
-    "|喷雾剂))?$"
-)
-
 # Words that are not names of drugs: they refer to a drug or to drugs in general, or are food and drink (guidelines E2,
 # E3).
 _NO_DRUG = re.compile(
     r"(?:本|该|此|其|其他|其它|这些|那些|此类|本类|上述|下列|以下|两|二|三|某些|任何|合并|合用|伴随|同类)*(?:药物|药品|药|品|制剂|产品|药剂)"
     r"|(?:含)?(?:酒精|乙醇|酒)(?:类)?(?:饮料|饮品|性饮料)?|饮酒|食物|牛奶|葡萄柚汁?|西柚汁?|烟草|吸烟|补钾|金属离子|[钙镁铁铝锌]离子|血钾|血糖"
 )
-
-
-def core_name(drug: str) -> str:
-    """
-    A drug's name without salt and dosage form: 盐酸二甲双胍缓释片 → 二甲双胍. A salt is removed only if at least three
-    characters remain: 碳酸钙片 → 碳酸钙.
-    """
-    name = re.sub(r"[\s®™]|[(（][^()（）]*[)）]", "", drug)
-    name = _FORM.sub("", name) or name
-    for salt in (_ACID, _ION):
-        found = salt.match(name) if salt is _ACID else salt.search(name)
-        rest = name.removeprefix(found[0]) if salt is _ACID else name.removesuffix(found[0])  # type: ignore[index]
-        name = rest if len(rest) >= 3 else name
-    return name
 
 
 def _own_name(entities: list[dict[str, Any]], relations: list[dict[str, Any]], drug: str) -> Found:

@@ -14,7 +14,7 @@ from datasets_scripts.ch_ddi.annotation_files import read_all
 from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.checks import problems
 from datasets_scripts.ch_ddi.records import CH_DDI_RELATION_TYPES, AnnotatedSentence
-from modeling_iser.rules_iser import core_name
+from modeling_iser.drugs_iser import core_name
 from modeling_iser.text_iser import split_words
 from recipes.default_model import grammar
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_iser.rules_iser import RULES, apply_rules, chosen_rules, core_name
+from modeling_iser.drugs_iser import core_name
+from modeling_iser.rules_iser import RULES, apply_rules, chosen_rules
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from modeling_iser.rules_iser import RULES, apply_rules, chosen_rules, core_name
         ("克拉霉素分散片", "克拉霉素"),
         ("硝酸甘油片", "硝酸甘油"),
         ("碳酸钙片", "碳酸钙"),
+        ("钙注射剂", "钙注射剂"),
         ("硫酸镁注射液", "硫酸镁"),
         ("氯化钾缓释片", "氯化钾"),
         ("碳酸锂", "碳酸锂"),

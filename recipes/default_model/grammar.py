@@ -25,7 +25,7 @@ import yaml
 from datasets_scripts.ch_ddi.annotation_files import from_names, read_all, write_sentences
 from datasets_scripts.ch_ddi.builder import SHIPPED
 from datasets_scripts.ch_ddi.records import AnnotatedSentence
-from modeling_iser.rules_iser import core_name
+from modeling_iser.drugs_iser import core_name
 from modeling_iser.text_iser import split_words
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
+from modeling_iser.result_files import TRIPLE_COLUMNS, triple_rows
 
-SCHEMA = """
-    source string, line long, drug string, text string, head string, head_start long, head_end long, relation string,
-    tail string, tail_start long, tail_end long, score double
-"""
-COLUMNS = [column.split()[0] for column in SCHEMA.split(",")]
+
+KINDS = {"line": "long", "score": "double"} | {
+    f"{role}_{edge}": "long" for role in ("head", "tail") for edge in ("start", "end")
+}
+SCHEMA = ", ".join(f"{name} {KINDS.get(name, 'string')}" for name in TRIPLE_COLUMNS)
 
 
 @cache
@@ -42,8 +43,6 @@ def load(model: str | None) -> Any:
 
 def triples(batches: Iterator[pd.DataFrame], model: str | None, drug: str | None) -> Iterator[pd.DataFrame]:
     """Extract the relations from batches of texts."""
-    from modeling_iser.result_files import triple_rows
-
     for batch in batches:
         records = batch.astype(object).where(batch.notna(), None).to_dict("records")
         items = [{"text": record["text"], "drug": record.get("drug") or drug} for record in records]
@@ -53,7 +52,7 @@ def triples(batches: Iterator[pd.DataFrame], model: str | None, drug: str | None
             for record, answer in zip(records, answers, strict=True)
             for row in triple_rows({"source": record.get("source"), "line": record.get("line"), **answer})
         ]
-        yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+        yield pd.DataFrame(rows, columns=TRIPLE_COLUMNS, dtype=object)
 
 
 def main() -> None:

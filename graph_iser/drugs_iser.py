@@ -1,0 +1,1 @@
+../modeling_iser/drugs_iser.py

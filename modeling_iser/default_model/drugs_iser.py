@@ -1,0 +1,1 @@
+../drugs_iser.py
