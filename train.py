@@ -48,7 +48,7 @@ from modeling_iser import (
 from modeling_iser.calibration_iser import LOWEST_SCORE, fit_calibration
 from modeling_iser.card_iser import model_card
 from modeling_iser.collation_iser import Sentence, max_sentence_tokens
-from modeling_iser.commands import extra, in_options
+from modeling_iser.commands import check_model_place, extra, in_options
 from modeling_iser.configuration_iser import check_choice
 
 
@@ -865,9 +865,14 @@ def train(settings: Settings, splits: DatasetDict | None = None) -> dict[str, di
         Scores of the best checkpoint on each evaluated split.
 
     Raises:
+        FileNotFoundError: if the encoder, the checkpoint or a file of the data is not there.
         ValueError: if settings or data are invalid.
         FloatingPointError: if the loss becomes infinite or NaN.
     """
+    if settings.checkpoint:
+        check_model_place(settings.checkpoint, "checkpoint")
+    else:
+        check_model_place(str(settings.encoder), "encoder", bare=True)
     _refuse_to_overwrite(settings)
     accelerator = _accelerator(settings)
     with accelerator.main_process_first():

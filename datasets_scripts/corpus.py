@@ -78,10 +78,10 @@ def load_corpus(
         raise ValueError("Give either source or data_files.")
     if isinstance(source, Dataset | DatasetDict) or (source is not None and is_data_set(Path(source))):
         if format is not None:
-            raise ValueError("A data set has no format; name its columns with columns.")
+            raise ValueError("A data set has no format; columns= names its columns.")
         return _of_data_set(source, columns or {}, on_error, symmetric_relations or (), grow_entities)
     if columns is not None:
-        raise ValueError("columns applies to data sets of `datasets`, not to files.")
+        raise ValueError("columns= applies to data sets of `datasets`, not to files.")
     if data_files is not None:
         files = {split: _paths(paths) for split, paths in data_files.items()}
     else:

@@ -76,9 +76,13 @@ def documents_of(
 def _mapping(data_set: Dataset, columns: Mapping[str, str]) -> dict[str, str]:
     available = data_set.column_names
     if unknown := sorted(set(columns) - {*COLUMNS, *FIELDS}):
-        raise ValueError(f"columns: unknown name {', '.join(unknown)}. Choose from: {', '.join((*COLUMNS, *FIELDS))}.")
+        raise ValueError(
+            f"columns= has the unknown name {', '.join(unknown)}. Choose from: {', '.join((*COLUMNS, *FIELDS))}."
+        )
     if missing := sorted({their for ours, their in columns.items() if ours in COLUMNS} - set(available)):
-        raise ValueError(f"columns: the data set has no column {', '.join(missing)}. It has: {', '.join(available)}.")
+        raise ValueError(
+            f"The data set has no column {', '.join(missing)}, which columns= names. It has: {', '.join(available)}."
+        )
     found = dict(columns)
     for ours in COLUMNS:
         usual = [name for name in (ours, *_USUAL.get(ours, ())) if name in available]
@@ -86,7 +90,7 @@ def _mapping(data_set: Dataset, columns: Mapping[str, str]) -> dict[str, str]:
             found[ours] = usual[0]
     if not {"tokens", "text"} & found.keys() or not {"entities", "tags"} & found.keys():
         raise ValueError(
-            "A data set needs tokens or text, and entities or tags. Name them with columns (tokens=…, tags=…). "
+            "A data set needs tokens or text, and entities or tags. columns= names them: tokens=…, tags=…. "
             f"It has: {', '.join(available)}."
         )
     return found

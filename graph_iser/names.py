@@ -2,10 +2,11 @@
 Map names to concepts, so that different spellings share a node.
 
 A name is looked up as written, and a drug's also without salt and dosage form. A name that is in no table becomes a
-concept of its own and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, optionally, `code` (ATC
-or any other). The shipped table contains common drugs with old and English names and the WHO's ATC codes. For a drug
-with several ATC codes, it has the code of systemic use; for acetylsalicylic acid and methotrexate, which have two of
-those, the code of long-term treatment at low doses (B01AC06 rather than N02BA01, L04AX03 rather than L01BA01).
+concept of its own and is listed as unknown. Tables are CSV files with the columns `name`, `concept` and, optionally,
+`code` (ATC or any other). The shipped table contains common drugs with old and English names and the WHO's ATC codes.
+For a drug with several ATC codes, it has the code of systemic use; for acetylsalicylic acid and methotrexate, which
+have two of those, the code of long-term treatment at low doses (B01AC06 rather than N02BA01, L04AX03 rather than
+L01BA01).
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from .commands import extra, in_options
+from .commands import check_model_place, extra, in_options
 from .document_files import DOCUMENT_FORMATS, require_library
 from .input_files import DRUG_COLUMN, INPUT_FORMATS, input_format, read_items, tell
 from .result_files import (
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except (OSError, ValueError, ImportError) as error:
         tell(in_options(str(error), option_names(options)))
-        return 1
+        return 2 if isinstance(error, ImportError) else 1
     except KeyboardInterrupt:
         tell(f"interrupted{'; run the same command with --resume to continue' if options.output else ''}")
         return 130
@@ -285,7 +284,7 @@ def _check_model(options: argparse.Namespace) -> None:
     Validate the options that depend on the model before it is loaded.
 
     Raises:
-        ValueError: if `--model` is not a checkpoint, or the model does not support an option.
+        ValueError: if `--model` is not a model, or the model does not support an option.
         OSError: if the model cannot be found.
     """
     from transformers import AutoConfig
@@ -296,7 +295,7 @@ def _check_model(options: argparse.Namespace) -> None:
 
     check_choice("backend", options.backend, BACKENDS)
     if options.model is not None:
-        _check_checkpoint(options.model)
+        check_model_place(options.model, "model")
     config = AutoConfig.from_pretrained(options.model or DEFAULT_MODEL)
     if not isinstance(config, JointExtractionConfig):
         raise ValueError(f"--model: {options.model} is a {config.model_type} model, which finds no relations.")
@@ -306,16 +305,6 @@ def _check_model(options: argparse.Namespace) -> None:
         check_takes_drug(config, options.drug_column, "drug_column")
     thresholds(config, options.entity_threshold, options.relation_threshold, options.min_confidence)
     options.takes_drug, options.drugs_ignored = config.drug_type is not None, False
-
-
-def _check_checkpoint(name: str) -> None:
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ValueError(f"--model: {name} is not a checkpoint: it has no config.json.")
-    if path.is_file():
-        raise ValueError(f"--model: {name} is a file. Name the directory of a checkpoint.")
-    if not path.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):  # which could be a name on the Hub
-        raise FileNotFoundError(f"--model: there is no directory {name}.")
 
 
 def _check_ray(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """
-Messages that the commands share: about packages that are not installed, and about arguments that are options here.
+Messages that the commands share: about packages that are not installed, about arguments that are options here, and
+about models that are not there.
 
 `datasets_scripts` and `graph_iser` link to this file, because importing `modeling_iser` loads torch.
 """
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -44,14 +46,40 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
     An error message about Python arguments in terms of a command's options.
 
     Args:
-        message: in which an argument stands as `name=value`.
+        message: in which an argument stands as `name=value`, or as `name=` without its value.
         options: name of the argument → option.
     """
 
     def option(match: re.Match[str]) -> str:
-        return f"{options[match['name']]} {match['value'] or ''}" if match["name"] in options else match[0]
+        if match["name"] not in options:
+            return match[0]
+        value = match["value"] or ""
+        return f"{options[match['name']]} {value}" if value or match["more"] else options[match["name"]]
 
-    return re.sub(r"""\b(?P<name>\w+)=(?:(?P<quote>['"])(?P<value>.*?)(?P=quote))?""", option, message)
+    pattern = r"""\b(?P<name>\w+)=(?:(?P<quote>['"])(?P<value>.*?)(?P=quote)|(?=(?P<more>\S)))?"""
+    return re.sub(pattern, option, message)
 
 
-__all__ = ["extra", "in_options"]
+def check_model_place(name: str, argument: str, bare: bool = False) -> None:
+    """
+    Refuse what can be neither the directory of a model nor a name on the Hub, before the Hub is asked for it.
+
+    Args:
+        argument: the argument with this value.
+        bare: whether the name may lack an owner, as `bert-base-cased` does.
+
+    Raises:
+        FileNotFoundError: if there is no such directory, and the name is none that the Hub could know.
+        ValueError: if it is a file, or a directory without `config.json`.
+    """
+    path, given = Path(name), f"{argument}={name!r}"
+    if path.is_file():
+        raise ValueError(f"{given} is a file. Name the directory of a model.")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{given} is not a model: it has no config.json.")
+    elif not re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+" if bare else r"[\w.-]+/[\w.-]+", name):
+        raise FileNotFoundError(f"{given}: there is no such directory.")
+
+
+__all__ = ["check_model_place", "extra", "in_options"]

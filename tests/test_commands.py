@@ -67,6 +67,7 @@ def test_python_arguments_become_options() -> None:
         ("format=spert|jsonl (see there)", "--from spert|jsonl (see there)"),
         ("drug='a drug': no", "--drug a drug: no"),
         ("drug=['甲']: no", "--drug ['甲']: no"),
+        ("format= names it", "--from names it"),
         ("the format of a drug, other=3", "the format of a drug, other=3"),
     ]:
         assert in_options(message, options) == expected

@@ -90,9 +90,9 @@ def test_tags_as_class_labels_or_names(as_names: bool) -> None:
 
 def test_wrong_columns_and_rows(caplog: pytest.LogCaptureFixture) -> None:
     data_set = Dataset.from_list([{"words": ["a"], "tags": ["B-x"]}, {"words": ["b"], "tags": ["B-x", "O"]}])
-    with pytest.raises(ValueError, match=r"the data set has no column spans\. It has: words, tags"):
+    with pytest.raises(ValueError, match=r"has no column spans, which columns= names\. It has: words, tags"):
         load_corpus(data_set, columns={"entities": "spans"})
-    with pytest.raises(ValueError, match=r"columns: unknown name word\. Choose from: id, text"):
+    with pytest.raises(ValueError, match=r"columns= has the unknown name word\. Choose from: id, text"):
         load_corpus(data_set, columns={"word": "words"})
     with pytest.raises(ValueError, match=r"needs tokens or text, and entities or tags.*It has: a"):
         load_corpus(Dataset.from_list([{"a": 1}]))

@@ -434,9 +434,9 @@ def test_wrong_options_are_refused_before_any_text_is_read(run: Any, arguments: 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("none", "--model: there is no directory"),
-        ("empty", "is not a checkpoint: it has no config.json"),
-        ("file", "is a file. Name the directory of a checkpoint"),
+        ("none", ": there is no such directory"),
+        ("empty", "is not a model: it has no config.json"),
+        ("file", "is a file. Name the directory of a model"),
         ("encoder", "is a bert model"),
     ],
 )
