@@ -50,7 +50,7 @@ edgeMarks.on("click", (event, edge) => select(edge));
 const nodeMarks = scene.append("g").selectAll("g").data(nodes).join("g").attr("class", "node");
 nodeMarks.classed("unknown", (concept) => !concept.known);
 nodeMarks.append("circle").attr("r", RADIUS);
-nodeMarks.append("text").attr("dy", 26).text((concept) => concept.name);
+nodeMarks.append("text").text((concept) => concept.name);
 nodeMarks.append("title").text(described);
 nodeMarks.on("click", (event, concept) => select(concept));
 nodeMarks.call(d3.drag().on("drag", (event, concept) => { concept.x = event.x; concept.y = event.y; place(); }));
@@ -83,6 +83,13 @@ function place() {
   edgeMarks.selectAll("path").attr("d", function () { return this.parentNode.__data__.course.path; });
   edgeMarks.select("text").attr("x", (edge) => edge.course.x).attr("y", (edge) => edge.course.y);
   nodeMarks.attr("transform", (concept) => `translate(${concept.x},${concept.y})`);
+  nodeMarks.select("text").attr("dy", (concept) => (leansDown(concept) ? -RADIUS - 7 : RADIUS + 17));
+}
+
+/** Whether most lines of an entity come from below, where its name would cover their arrowheads. */
+function leansDown(concept) {
+  const others = concept.edges.filter((edge) => edge.drawn).map((edge) => (edge.source === concept ? edge.target : edge.source));
+  return d3.sum(others, (other) => (other.y - concept.y) / (Math.hypot(other.x - concept.x, other.y - concept.y) || 1)) > 0;
 }
 
 /** The curve of a relation from rim to rim, and the position of its label. */

@@ -329,6 +329,42 @@ def test_policy_blocks_foreign_scripts_and_requests(context: BrowserContext, tmp
     page.close()
 
 
+def test_names_are_beside_the_lines(opened: Callable[..., Page]) -> None:
+    """A name is on the side of its entity that most lines do not come from, and covers no arrowhead."""
+    actors = ("甲药", "乙药", "丙药", "丁药", "戊药")
+    page = opened(
+        graph_of(
+            *(
+                result(line, None, f"{actor}增强{other}的作用", (actor, "协同", other, 0.9))
+                for line, (actor, other) in enumerate(
+                    zip(actors, ("己药", *actors[:2], "己药", "己药"), strict=True), 1
+                )
+            )
+        )
+    )
+    covered = page.evaluate(
+        """() => {
+            const names = [...document.querySelectorAll(".node text")].map((name) => name.getBoundingClientRect());
+            return [...document.querySelectorAll(".edge .line")].filter((line) => {
+                const end = line.getPointAtLength(line.getTotalLength()).matrixTransform(line.getScreenCTM());
+                return names.some(({ left, right, top, bottom }) =>
+                    left < end.x && end.x < right && top < end.y && end.y < bottom);
+            }).length;
+        }"""
+    )
+    assert covered == 0
+    for mark in page.locator(".node").all():
+        below, above = mark.evaluate(
+            """(node) => {
+                const { edges, y, x } = node.__data__;
+                const lean = edges.map(({ source, target }) => (source === node.__data__ ? target : source))
+                    .reduce((sum, other) => sum + (other.y - y) / Math.hypot(other.x - x, other.y - y), 0);
+                return [lean > 0, Number(node.querySelector("text").getAttribute("dy")) < 0];
+            }"""
+        )
+        assert below == above
+
+
 def test_filters_hide_interactions_and_isolated_drugs(opened: Callable[..., Page], graph: Graph) -> None:
     page = opened(graph)
     page.get_by_label("抑制").uncheck()
