@@ -347,13 +347,13 @@ _NAME = re.compile(
 
 def _paragraphs(lines: Iterable[tuple[int | None, str]]) -> Iterator[Paragraph]:
     """
-    Join lines into paragraphs, which end at a blank line or the end of a sentence, and before an item or a heading. A
-    sentence that continues on the next page belongs to the page where it begins; what follows it begins a paragraph.
+    Join lines into paragraphs, which end at a blank line or the end of a sentence, and before an item or a heading; the
+    heading of the section on interactions is one of its own. A sentence that continues on the next page belongs to the
+    page where it begins; what follows it begins a paragraph.
     """
     page, number, text = None, 0, ""
-    for of_page, line in lines:
-        line = line.strip()
-        if text and (not line or _BEGINS.match(line) or _ENDS.search(text)):
+    for of_page, line in _headings_apart(lines):
+        if text and (not line or _BEGINS.match(line) or _ENDS.search(text) or _SECTION.fullmatch(text)):
             yield Paragraph(page, number, text)
             text = ""
         if not line:
@@ -368,6 +368,18 @@ def _paragraphs(lines: Iterable[tuple[int | None, str]]) -> Iterator[Paragraph]:
         text = _joined(text, line)
     if text:
         yield Paragraph(page, number, text)
+
+
+def _headings_apart(lines: Iterable[tuple[int | None, str]]) -> Iterator[tuple[int | None, str]]:
+    """The lines without space around them, and without text in the line of the section's heading."""
+    for page, line in lines:
+        line = line.strip()
+        if found := _SECTION.match(line):
+            yield page, found[0].rstrip()
+            line = line[found.end() :].lstrip()
+            if not line:
+                continue
+        yield page, line
 
 
 def _joined(text: str, line: str) -> str:
