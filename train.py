@@ -45,7 +45,7 @@ from modeling_iser import (
     MentionReplacement,
     prepare_sentences,
 )
-from modeling_iser.calibration_iser import LOWEST_SCORE, fit_calibration
+from modeling_iser.calibration_iser import MIN_SCORE, fit_calibration
 from modeling_iser.card_iser import model_card
 from modeling_iser.collation_iser import Sentence, max_sentence_tokens
 from modeling_iser.commands import check_model_place, extra, in_options
@@ -77,12 +77,12 @@ with extra("train", COMMAND):
 logger = logging.getLogger("train")
 
 DATASETS: dict[str, Any] = {"conll04": load_conll04, "ch_ddi": load_ch_ddi, "corpus": load_corpus}
-LEAST_TO_DIVIDE = 100
+MIN_TO_DIVIDE = 100
 """
 Minimum number of documents in a corpus from which validation documents are held out by default: a tenth of fewer
 documents is too few to choose a checkpoint by.
 """
-LEAST_STEPS = 50
+MIN_STEPS = 50
 """Minimum number of training steps: with fewer, new labels are hardly learned, even from a trained model."""
 TEACHERS_DIRECTORY = "teachers"
 """Subdirectory of a run with the teachers that its model learns from."""
@@ -131,7 +131,7 @@ class Settings:
     validation_fraction: float | None = setting(
         None,
         "Without a validation split: fraction of the training documents to hold out for validation; 0 keeps the last "
-        f"checkpoint. Default: 0.1 for a corpus of at least {LEAST_TO_DIVIDE} documents, otherwise 0.",
+        f"checkpoint. Default: 0.1 for a corpus of at least {MIN_TO_DIVIDE} documents, otherwise 0.",
     )
     test_splits: list[str] = setting(
         ["test"], "Splits to evaluate on at the end; may be empty. A corpus may lack the default split."
@@ -342,7 +342,7 @@ def load_splits(settings: Settings, splits: DatasetDict | None = None) -> Data:
     validation = splits.get(settings.validation_split) if settings.validation_split not in names else None
     fraction = settings.validation_fraction
     if fraction is None:
-        fraction = 0.1 if settings.dataset == "corpus" and len(train) >= LEAST_TO_DIVIDE else 0.0
+        fraction = 0.1 if settings.dataset == "corpus" and len(train) >= MIN_TO_DIVIDE else 0.0
     if validation is None and fraction > 0:
         documents = train.to_list()
         groups = [group_of(document) for document in documents]
@@ -835,7 +835,7 @@ def calibrate(model: JointExtractionModel, documents: Dataset, accelerator: Acce
     if not isinstance(model, IserForJointExtraction):
         raise ValueError("calibrate can only be set for ISER and its variants.")
     everything = documents.to_list()
-    found = _extract(model, everything, accelerator, settings, relation_threshold=LOWEST_SCORE)
+    found = _extract(model, everything, accelerator, settings, relation_threshold=MIN_SCORE)
     try:
         calibration = fit_calibration(found, everything, model.config.relation_types)
     except ValueError as error:
@@ -1004,7 +1004,7 @@ def _run_epochs(
     steps_per_epoch = math.ceil(len(sentences) / documents_per_step)
     lengths = [len(sentence.word_tokens) if settings.group_by_length else 0 for sentence in sentences]
     total_steps = settings.num_epochs * steps_per_epoch
-    if total_steps < LEAST_STEPS:
+    if total_steps < MIN_STEPS:
         logger.warning("Only %d steps: the model may not find anything yet. Increase --num_epochs.", total_steps)
     warmup_steps = round(settings.warmup_ratio * total_steps)
     started = time.monotonic() - progress.seconds

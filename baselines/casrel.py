@@ -69,7 +69,7 @@ class CasRelCollator(TrainingCollator):
             "object_labels": object_labels,
         }
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         tails: dict[tuple[int, int], dict[int, list[tuple[int, int]]]] = {}
         for (head, tail), types in sentence.relations.items():
             for relation in types:

@@ -104,7 +104,7 @@ class GraphRelCollator(TrainingCollator):
                     relations[row, slice(*head), slice(*tail)] = relation + 1
         return {"tags": tags, "relation_labels": relations}
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         labels = self.labels([sentence])
         entities = [
             {"start": start, "end": end, "type": self.config.entity_types[kind], "score": 1.0}

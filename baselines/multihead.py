@@ -77,7 +77,7 @@ class MultiHeadCollator(TrainingCollator):
                 relations[row, head[1] - 1, tail[1] - 1, sorted(types)] = 1.0
         return {"tags": tags, "relation_labels": relations}
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         labels = self.labels([sentence])
         ranges = read_bio(labels["tags"][0].tolist())
         entities = [

@@ -124,7 +124,7 @@ class OneRelCollator(TrainingCollator):
         ]
         return {"tags": torch.stack(tables)}
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         tags = self.labels([sentence])["tags"][0]
         return found_triples(read_table(tags, torch.ones(tags.shape)), self.config, 0.0)
 

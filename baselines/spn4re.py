@@ -90,7 +90,7 @@ class Spn4ReCollator(TrainingCollator):
             rows += triples[: self.config.num_queries]
         return {"triples": torch.tensor(rows, dtype=torch.long).reshape(-1, 6)}
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         triples = [
             Triple((head, head_last + 1), relation, (tail, tail_last + 1), 1.0)
             for _, relation, head, head_last, tail, tail_last in self.labels([sentence])["triples"].tolist()

@@ -82,7 +82,7 @@ class W2NerCollator(TrainingCollator):
         longest = max(len(sentence.word_tokens) for sentence in sentences)
         return {"tags": torch.stack([tag_table(sentence.entities, longest) for sentence in sentences])}
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         tags = self.labels([sentence])["tags"][0]
         entities = [
             {"start": start, "end": end, "type": self.config.entity_types[kind], "score": score}

@@ -142,7 +142,7 @@ _NOT_TO_CHANGE = {
     "dataset", "data_dir", "train_split", "validation_split", "validation_fraction", "test_splits",
     "encoder", "system", "seed", "output_dir", "evaluation_batch_size",
 }  # fmt: skip
-LEAST_SCORE = 0.01
+MIN_SCORE = 0.01
 """Lowest score of the relations that are kept for the sweep over relation thresholds."""
 
 
@@ -242,7 +242,7 @@ def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any
     """
     The gold and the predicted documents of a split, the relation threshold, and the cross-attention of one sentence.
 
-    Where the threshold is only a filter, predicted relations are kept down to a score of `LEAST_SCORE`. The sentence is
+    Where the threshold is only a filter, predicted relations are kept down to a score of `MIN_SCORE`. The sentence is
     the one with the most relations among those of at most `HEAT_MAP_WORDS` words.
     """
     # This package's code is what is measured, not the copy saved beside the weights.
@@ -251,9 +251,7 @@ def _documents(settings: Settings, directory: Path, split: str) -> dict[str, Any
     _, validation, tests, _ = load_splits(settings)
     documents = {settings.validation_split: validation, **tests}[split].to_list()
     words = [document["tokens"] for document in documents]
-    found = model.extract(
-        words, batch_size=16, relation_threshold=LEAST_SCORE if model.threshold_filters else threshold
-    )
+    found = model.extract(words, batch_size=16, relation_threshold=MIN_SCORE if model.threshold_filters else threshold)
     references, predictions = (
         [{"words": len(d["tokens"]), "entities": d["entities"], "relations": d["relations"]} for d in side]
         for side in (documents, found)

@@ -5,7 +5,7 @@ const words = data.words;
 const RADIUS = 9;
 const BEND = 46; // pixels between relations of the same two entities
 const READABLE = 80; // with more relations shown, labels are drawn only for those pointed at or selected
-const MOST_MATCHES = 12;
+const MAX_MATCHES = 12;
 const NO_INTERACTION = "无关";
 
 const byId = (id) => document.getElementById(id);
@@ -292,8 +292,8 @@ function search() {
   // Exact matches come first.
   found.sort((one, other) => names(other).includes(wanted) - names(one).includes(wanted));
   const choice = (concept) => element("div", "", button(concept.name, () => goTo(concept)));
-  const shown = found.slice(0, MOST_MATCHES).map(choice);
-  if (found.length > MOST_MATCHES) shown.push(element("p", "quiet", `and ${found.length - MOST_MATCHES} more`));
+  const shown = found.slice(0, MAX_MATCHES).map(choice);
+  if (found.length > MAX_MATCHES) shown.push(element("p", "quiet", `and ${found.length - MAX_MATCHES} more`));
   if (wanted && !found.length) {
     shown.push(element("p", "quiet", words.not_here));
   }

@@ -23,7 +23,7 @@ from .palette_iser import relation_colours
 from .store import Edge, Graph, check_held
 
 
-MOST_DRAWN = 2000
+MAX_DRAWN = 2000
 """Number of interactions that a page draws, those with the best scores; browsers become slow with more."""
 
 _GLOSSES = {
@@ -72,7 +72,7 @@ def write_page(
     path: str | Path,
     min_score: float = 0.0,
     relations: Sequence[str] = (),
-    most_drawn: int = MOST_DRAWN,
+    max_drawn: int = MAX_DRAWN,
 ) -> list[str]:
     """
     Write the graph as a page.
@@ -81,7 +81,7 @@ def write_page(
         path: the HTML file.
         min_score: least score of an interaction, that is, of its best evidence.
         relations: only these relations; empty for all.
-        most_drawn: further interactions are counted on the page, but not drawn.
+        max_drawn: further interactions are counted on the page, but not drawn.
 
     Returns:
         The notes on the page about interactions that it does not draw.
@@ -90,13 +90,13 @@ def write_page(
         ValueError: if one of the relations does not occur in the graph.
         ImportError: if gravis is missing or does not contain D3.
     """
-    data = page_data(graph, min_score, relations, most_drawn)
+    data = page_data(graph, min_score, relations, max_drawn)
     Path(path).write_text(_page(data), encoding="utf-8", newline="\n")
     return list(data["notes"])
 
 
 def page_data(
-    graph: Graph, min_score: float = 0.0, relations: Sequence[str] = (), most_drawn: int = MOST_DRAWN
+    graph: Graph, min_score: float = 0.0, relations: Sequence[str] = (), max_drawn: int = MAX_DRAWN
 ) -> dict[str, Any]:
     """
     The data of a page as JSON values; see `write_page` for the arguments.
@@ -109,7 +109,7 @@ def page_data(
     everything = list(graph.edges())
     chosen = [e for e in everything if e.score >= min_score and (not relations or e.relation in relations)]
     chosen.sort(key=lambda edge: -edge.score)
-    drawn, left_out = chosen[:most_drawn], chosen[most_drawn:]
+    drawn, left_out = chosen[:max_drawn], chosen[max_drawn:]
 
     in_drawing, all_pairs = set(drawn), [(pair.first, pair.second) for pair in graph.contradictions()]
     pairs = [pair for pair in all_pairs if not in_drawing.isdisjoint(pair)]

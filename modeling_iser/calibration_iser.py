@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 
-LEAST_FINDINGS = 100
+MIN_FINDINGS = 100
 """Minimum number of predicted entities, and of predicted relations, that a calibration is fitted on."""
-LOWEST_SCORE = 0.02
+MIN_SCORE = 0.02
 """Minimum score of the relations that a calibration is fitted on."""
 PRECISIONS = (70, 80, 90, 95, 99)
 """Precisions, in percent, whose minimum score a calibration determines."""
 
 # Clamps scores, since logits of more extreme ones are dominated by rounding errors.
-_LEAST, _MOST = 1e-4, 1 - 1e-4
+_MIN, _MAX = 1e-4, 1 - 1e-4
 # Caps the scores of entities in the calibration of relations; given entities have a score of 1.
 _CERTAIN = 0.99
 # Regularises the offsets of the relations towards their common offset, since some relations are rare.
@@ -85,7 +85,7 @@ class Calibration:
 
 def logit(scores: Tensor) -> Tensor:
     """Log-odds of scores, clamped to be finite for 0 and 1."""
-    clamped = scores.clamp(_LEAST, _MOST)
+    clamped = scores.clamp(_MIN, _MAX)
     return torch.log(clamped) - torch.log1p(-clamped)
 
 
@@ -101,24 +101,24 @@ def fit_calibration(
     Fit a calibration to an uncalibrated model's predictions for documents that it was not trained on.
 
     Args:
-        predictions: documents from `extract` with `relation_threshold=LOWEST_SCORE`.
+        predictions: documents from `extract` with `relation_threshold=MIN_SCORE`.
         references: the same documents with the gold entities and relations.
         relation_types: the model's relation types.
 
     Raises:
-        ValueError: if fewer than `LEAST_FINDINGS` entities or relations are found.
+        ValueError: if fewer than `MIN_FINDINGS` entities or relations are found.
     """
     entities = [finding for pair in zip(predictions, references, strict=True) for finding in _entities(*pair)]
-    if len(entities) < LEAST_FINDINGS:
-        raise ValueError(f"{len(entities)} entities are found; calibration needs at least {LEAST_FINDINGS}.")
+    if len(entities) < MIN_FINDINGS:
+        raise ValueError(f"{len(entities)} entities are found; calibration needs at least {MIN_FINDINGS}.")
     score, right = (torch.tensor(column, dtype=torch.float64) for column in zip(*entities, strict=True))
     slope, offset = _logistic_regression(torch.stack([logit(score), torch.ones_like(score)], dim=1), right).tolist()
 
     relations = [finding for pair in zip(predictions, references, strict=True) for finding in _relations(*pair)]
     if not relation_types:
         return Calibration(slope, offset, 1.0, 0.0, {})
-    if len(relations) < LEAST_FINDINGS:
-        raise ValueError(f"{len(relations)} relations are found; calibration needs at least {LEAST_FINDINGS}.")
+    if len(relations) < MIN_FINDINGS:
+        raise ValueError(f"{len(relations)} relations are found; calibration needs at least {MIN_FINDINGS}.")
     rows, kinds = [row[:4] for row in relations], [row[4] for row in relations]
     score, head, tail, right = torch.tensor(rows, dtype=torch.float64).unbind(1)
     first = Calibration(slope, offset, 1.0, 0.0, dict.fromkeys(relation_types, 0.0))

@@ -393,7 +393,7 @@ class TrainingCollator:
         """The tensors that the system is trained on, in addition to those of `encode_sentences`."""
         raise NotImplementedError
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         """
         Decode the labels of a sentence: what `extract` would return if every prediction were correct. Whatever differs
         from the annotation is what the system cannot express.
@@ -450,7 +450,7 @@ class IserCollator(TrainingCollator):
             "relation_labels": relation_labels,
         }
 
-    def read_back(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
+    def decode_labels(self, sentence: Sentence) -> dict[str, list[dict[str, Any]]]:
         place = {span: index for index, span in enumerate(sorted(sentence.entities))}
         entities = [
             {

@@ -18,7 +18,7 @@ from .commands import extra
 from .text_files import NAME_IT, decode
 
 
-MOST_BYTES = 200 * 2**20
+MAX_BYTES = 200 * 2**20
 """Maximum size of a document, unpacked."""
 
 
@@ -113,8 +113,8 @@ def _docx(path: Path, notes: list[str], encoding: str | None) -> Lines:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"the unpacked document is larger than {MOST_BYTES // 2**20} MiB")
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise ValueError(f"the unpacked document is larger than {MAX_BYTES // 2**20} MiB")
         document = Document(str(path))
     except (zipfile.BadZipFile, KeyError, OSError, SyntaxError) as error:
         raise ValueError(
@@ -176,8 +176,8 @@ def _markdown(path: Path, notes: list[str], encoding: str | None) -> Lines:
 
 
 def _limited(path: Path) -> bytes:
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"the file is larger than {MOST_BYTES // 2**20} MiB")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"the file is larger than {MAX_BYTES // 2**20} MiB")
     return path.read_bytes()
 
 
@@ -201,7 +201,7 @@ def require_library(document_format: str) -> None:
 
 # ------------------------------------------------------------------------------------ headers and footers
 
-_MOST_HEADER_LINES = 4
+_MAX_HEADER_LINES = 4
 """Pages whose text is the same lose no more lines than that at the top and at the bottom."""
 _NUMBER = re.compile(r"\d{1,9}")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -236,7 +236,7 @@ def _without_headers(pages: list[str]) -> tuple[list[list[str]], list[str]]:
     bottom: list[str] = []
     examples: dict[str, str] = {}
     for edge, rest in ((0, slice(1, None)), (-1, slice(None, -1))):
-        for _ in range(_MOST_HEADER_LINES):
+        for _ in range(_MAX_HEADER_LINES):
             lines = {page: bodies[page][edge] for page in with_text if bodies[page]}
             inner = {page: bodies[page][rest][edge] for page in with_text if len(bodies[page]) > 1}
             next_to_number = {page for page, line in inner.items() if _is_page_number(line, page)}

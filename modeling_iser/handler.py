@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 
-MOST_TEXTS = 256
+MAX_TEXTS = 256
 """Maximum number of texts in a request."""
-MOST_CHARACTERS = 200_000
+MAX_CHARACTERS = 200_000
 """Maximum number of characters in all texts of a request."""
 
 
@@ -61,14 +61,14 @@ def check_request(data: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(parameters, dict):
         raise ValueError(f"parameters must be an object, not {parameters!r:.60}.")
     items = inputs if isinstance(inputs, list) else [inputs]
-    if len(items) > MOST_TEXTS:
-        raise ValueError(f"A request may contain at most {MOST_TEXTS} texts, not {len(items)}.")
+    if len(items) > MAX_TEXTS:
+        raise ValueError(f"A request may contain at most {MAX_TEXTS} texts, not {len(items)}.")
     characters = 0
     for number, item in enumerate(items, 1):
         text = item.get("text") if isinstance(item, dict) else item
         if not isinstance(text, str):
             raise ValueError(f"Text {number} must be a string, not {text!r:.60}.")
         characters += len(text)
-    if characters > MOST_CHARACTERS:
-        raise ValueError(f"The texts of a request may contain at most {MOST_CHARACTERS} characters.")
+    if characters > MAX_CHARACTERS:
+        raise ValueError(f"The texts of a request may contain at most {MAX_CHARACTERS} characters.")
     return inputs, parameters

@@ -50,7 +50,7 @@ class Worker:
 
     Args:
         load: loads the model; called in the thread.
-        most_texts, most_characters: limits of a batch. A text with more characters is a batch by itself.
+        max_texts, max_characters: limits of a batch. A text with more characters is a batch by itself.
         wait_seconds: the longest time that the first text of a batch waits for others.
         most_requests: size of the queue; further requests are refused.
         metrics: counts batches.
@@ -62,15 +62,15 @@ class Worker:
         self,
         load: Callable[[], Extractor],
         *,
-        most_texts: int,
-        most_characters: int,
+        max_texts: int,
+        max_characters: int,
         wait_seconds: float,
         most_requests: int,
         metrics: Metrics,
         on_death: Callable[[], None],
     ) -> None:
         self._load, self._on_death, self._metrics = load, on_death, metrics
-        self._most_texts, self._most_characters, self._wait_seconds = most_texts, most_characters, wait_seconds
+        self._most_texts, self._most_characters, self._wait_seconds = max_texts, max_characters, wait_seconds
         self._requests: asyncio.Queue[list[_Waiting]] = asyncio.Queue(most_requests)
         self._waiting: deque[_Waiting] = deque()
         self._batches: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()

@@ -21,12 +21,12 @@ class BodyLimits:
     and 408 to one that arrives too slowly, and then closes the connection.
 
     Args:
-        most_bytes: limit of a body, with or without a Content-Length.
+        max_bytes: limit of a body, with or without a Content-Length.
         seconds: time from the end of the headers to the end of the body.
     """
 
-    def __init__(self, app: ASGIApp, most_bytes: int, seconds: float) -> None:
-        self.app, self.most_bytes, self.seconds = app, most_bytes, seconds
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
+        self.app, self.max_bytes, self.seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,7 +35,7 @@ class BodyLimits:
         content_length = int(dict(scope["headers"]).get(b"content-length", b"0"))
         try:
             async with asyncio.timeout(self.seconds):
-                body = None if content_length > self.most_bytes else await self._read(receive)
+                body = None if content_length > self.max_bytes else await self._read(receive)
         except TimeoutError:
             message = f"The body of the request did not arrive within {self.seconds:g} seconds."
             await _refuse(408, message, send)
@@ -43,7 +43,7 @@ class BodyLimits:
         except _Disconnected:
             return
         if body is None:
-            message = f"The body of a request must not exceed {self.most_bytes} bytes."
+            message = f"The body of a request must not exceed {self.max_bytes} bytes."
             await _refuse(413, message, send, receive)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -56,13 +56,13 @@ class BodyLimits:
 
     async def _read(self, receive: Receive) -> bytes | None:
         body = bytearray()
-        while len(body) <= self.most_bytes:
+        while len(body) <= self.max_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Disconnected
             body += message.get("body", b"")
             if not message.get("more_body"):
-                return bytes(body) if len(body) <= self.most_bytes else None
+                return bytes(body) if len(body) <= self.max_bytes else None
         return None
 
 
@@ -89,11 +89,11 @@ async def _refuse(status: int, message: str, send: Send, receive: Receive | None
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _discard(receive: Receive, most_bytes: int) -> None:
+async def _discard(receive: Receive, max_bytes: int) -> None:
     more = True
-    while more and most_bytes > 0:
+    while more and max_bytes > 0:
         message = await receive()
-        most_bytes -= len(message.get("body", b""))
+        max_bytes -= len(message.get("body", b""))
         more = message.get("more_body", False)
 
 

@@ -10,17 +10,17 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from modeling_iser.handler import check_request
 
 
-MOST_ENTITIES = 100
+MAX_ENTITIES = 100
 """Given entities per text, limited because the model scores every pair of them."""
 
-MOST_DRUG_CHARACTERS = 200
+MAX_DRUG_CHARACTERS = 200
 """Characters in the name of a drug, limited because the model reads it with every sentence."""
 
 _TEXT = "与阿司匹林合用,出血的危险增加"
 _DRUG = "华法林钠片"
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
-Drug = Annotated[str, Field(max_length=MOST_DRUG_CHARACTERS, description="the drug whose leaflet the text is from")]
+Drug = Annotated[str, Field(max_length=MAX_DRUG_CHARACTERS, description="the drug whose leaflet the text is from")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -42,7 +42,7 @@ class Text(BaseModel):
     text: str
     drug: Drug | None = None
     entities: list[GivenEntity] | None = Field(
-        default=None, max_length=MOST_ENTITIES, description="if given, only relations between these are scored"
+        default=None, max_length=MAX_ENTITIES, description="if given, only relations between these are scored"
     )
 
 

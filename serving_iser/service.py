@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from modeling_iser import DEFAULT_MODEL
-from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS, EndpointHandler
+from modeling_iser.handler import MAX_CHARACTERS, MAX_TEXTS, EndpointHandler
 
 from .batching import Extractor, Worker
 from .limits import BodyLimits
@@ -29,7 +29,7 @@ _DESCRIPTION = f"""Entities and relations of Chinese drug leaflets.
 
 **{NOTICE}** Results must be checked by a person; every response has this notice in its header `X-Notice`.
 
-A request may have up to {MOST_TEXTS} texts and {MOST_CHARACTERS:,} characters."""
+A request may have up to {MAX_TEXTS} texts and {MAX_CHARACTERS:,} characters."""
 
 _LANDING = f"""ISER: entities and relations of Chinese drug leaflets. {NOTICE}
 
@@ -96,8 +96,8 @@ def create_app(
     metrics = Metrics()
     worker = Worker(
         load or (lambda: load_extractor(settings)),
-        most_texts=settings.max_batch,
-        most_characters=settings.max_characters,
+        max_texts=settings.max_batch,
+        max_characters=settings.max_characters,
         wait_seconds=settings.max_wait,
         most_requests=settings.queue,
         metrics=metrics,
@@ -111,7 +111,7 @@ def create_app(
         await worker.stop()
 
     app = FastAPI(title="ISER", description=_DESCRIPTION, version=version("iser"), lifespan=lifespan)
-    app.add_middleware(BodyLimits, most_bytes=settings.max_body, seconds=settings.body_timeout)
+    app.add_middleware(BodyLimits, max_bytes=settings.max_body, seconds=settings.body_timeout)
     app.add_middleware(Measured, metrics=metrics)
     app.add_exception_handler(StarletteHTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)

@@ -612,7 +612,7 @@ def test_gold_documents_are_read_back_from_labels(make_baseline: MakeBaseline, n
     sentences, _ = prepare_sentences(DOCUMENTS, model.tokenizer, config)
     collator = model.collator(seed=1)
     for document, sentence in zip(DOCUMENTS, sentences, strict=True):
-        found, wanted = (as_sets(each) for each in (collator.read_back(sentence), document))
+        found, wanted = (as_sets(each) for each in (collator.decode_labels(sentence), document))
         for task in tasks:
             assert found[task] == wanted[task], document["id"]
 
@@ -635,7 +635,7 @@ def test_any_labels_are_read_back_as_valid_documents(make_baseline: MakeBaseline
     pairs = st.sampled_from(list(itertools.permutations(ranges, 2))) if len(ranges) > 1 else st.nothing()
     drawn = data.draw(st.lists(pairs, max_size=6, unique=True)) if len(ranges) > 1 else []
     relations = {pair: {data.draw(st.integers(0, len(RELATION_TYPES) - 1))} for pair in drawn}
-    found = model.collator(seed=1).read_back(Sentence("1", [[7]] * 10, entities, relations))
+    found = model.collator(seed=1).decode_labels(Sentence("1", [[7]] * 10, entities, relations))
     for entity in found["entities"]:
         assert 0 <= entity["start"] < entity["end"] <= 10
         assert entity["type"] in config.entity_types

@@ -262,7 +262,7 @@ def test_errors_for_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "cut.docx").write_bytes(b"PK\x03\x04 and no more")
     with zipfile.ZipFile(tmp_path / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", b"\0" * 2_000_000)
-    monkeypatch.setattr(document_files, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(document_files, "MAX_BYTES", 1_000_000)
     for name, reason in {
         "cut.pdf": "incomplete or damaged|no text", "none.pdf": "not a valid PDF", "locked.pdf": "is encrypted",
         "scan.pdf": "OCR", "cut.docx": "not a valid Word", "bomb.docx": "unpacked",

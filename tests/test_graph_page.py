@@ -20,7 +20,7 @@ import graph_iser.page
 import modeling_iser.command_line
 from graph_iser import Graph, Names, write_page
 from graph_iser.command_line import main
-from graph_iser.page import MOST_DRAWN, embedded, page_data
+from graph_iser.page import MAX_DRAWN, embedded, page_data
 from graph_iser.palette_iser import COLOURS, DRUG_RELATIONS, relation_colours
 from modeling_iser import Extraction
 
@@ -133,7 +133,7 @@ def test_page_filtered_by_relation_and_score(graph: Graph) -> None:
 
 
 def test_interactions_beyond_the_limit_are_counted(graph: Graph) -> None:
-    data = page_data(graph, most_drawn=1)
+    data = page_data(graph, max_drawn=1)
     assert shown(data) == [("阿司匹林", "协同", "华法林")]
     assert data["notes"] == [
         "3 further interactions are not drawn; iser-graph query lists them. The 1 with the best scores are drawn.",
@@ -450,14 +450,14 @@ def test_hostile_names_and_sentences_are_text(opened: Callable[..., Page]) -> No
 def test_at_most_two_thousand_interactions_are_drawn(opened: Callable[..., Page]) -> None:
     records = [
         result(i, None, f"药{i // 41}与甲{i % 41}", (f"药{i // 41}", "协同", f"甲{i % 41}", 0.9 - i / 10_000))
-        for i in range(MOST_DRAWN + 3)
+        for i in range(MAX_DRAWN + 3)
     ]
     page = opened(graph_of(*records))
     note = page.locator("#notes").inner_text()
     assert note.startswith("3 further interactions are not drawn; iser-graph query lists them.")
     assert page.locator("#notes").is_visible()
-    assert page.locator(".edge").count() == MOST_DRAWN
-    page.locator("#search").fill(f"药{MOST_DRAWN // 41}")
+    assert page.locator(".edge").count() == MAX_DRAWN
+    page.locator("#search").fill(f"药{MAX_DRAWN // 41}")
     page.locator("#search").press("Enter")
     assert "3 further interactions are not drawn" in page.locator("#panel").inner_text()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modeling_iser import DEFAULT_MODEL, IserForJointExtraction
-from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS, check_request
+from modeling_iser.handler import MAX_CHARACTERS, MAX_TEXTS, check_request
 
 from .conftest import DOCUMENTS
 
@@ -47,7 +47,7 @@ def test_bundled_model_answers_valid_and_refuses_invalid_requests(tmp_path: Path
             {"parameters": {}},
             {"inputs": 5},
             {"inputs": text, "parameters": {"colour": "red"}},
-            {"inputs": [text] * (MOST_TEXTS + 1)},
+            {"inputs": [text] * (MAX_TEXTS + 1)},
             {"inputs": text, "parameters": [1]},
             ["no object"],
         ],
@@ -69,6 +69,6 @@ def test_saved_models_include_the_handler(tmp_path: Path, make_model: Any) -> No
 
 
 def test_large_requests_are_refused() -> None:
-    with pytest.raises(ValueError, match=str(MOST_CHARACTERS)):
-        check_request({"inputs": "x" * (MOST_CHARACTERS + 1)})
-    check_request({"inputs": ["x"] * MOST_TEXTS})
+    with pytest.raises(ValueError, match=str(MAX_CHARACTERS)):
+        check_request({"inputs": "x" * (MAX_CHARACTERS + 1)})
+    check_request({"inputs": ["x"] * MAX_TEXTS})

@@ -23,7 +23,7 @@ from .test_documentation import assert_alike
 
 
 NOTEBOOKS = sorted((REPOSITORY / "docs" / "notebooks").glob("*.ipynb"))
-MOST_BYTES = 300_000
+MAX_BYTES = 300_000
 
 
 @functools.cache
@@ -117,7 +117,7 @@ def test_interpretability(tmp_path: Path) -> None:
 def test_what_is_stored_is_whole_and_tells_nothing_of_a_machine(path: Path) -> None:
     notebook = stored(path.stem)
     nbformat.validate(notebook)
-    assert path.stat().st_size < MOST_BYTES
+    assert path.stat().st_size < MAX_BYTES
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata.language_info == {"name": "python"}
     cells = code_cells(notebook).values()

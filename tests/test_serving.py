@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from transformers import pipeline
 
 from modeling_iser import DEFAULT_MODEL
-from modeling_iser.handler import MOST_CHARACTERS, MOST_TEXTS
+from modeling_iser.handler import MAX_CHARACTERS, MAX_TEXTS
 from serving_iser.command_line import _is_local, _parser, main
 from serving_iser.limits import impatient
 from serving_iser.service import Settings, create_app, load_extractor
@@ -250,16 +250,16 @@ def test_batches_have_equal_parameters_and_a_limited_size(stub: Stub) -> None:
 
 def test_large_requests_are_refused(stub: Stub) -> None:
     with ready(lambda: stub, max_body=2_000_000) as client:
-        response = post(client, ["x"] * (MOST_TEXTS + 1))
-        assert response.status_code == 422 and str(MOST_TEXTS) in response.json()["error"]
-        response = post(client, ["x" * 1000] * (MOST_CHARACTERS // 1000 + 1))
-        assert response.status_code == 422 and str(MOST_CHARACTERS) in response.json()["error"]
+        response = post(client, ["x"] * (MAX_TEXTS + 1))
+        assert response.status_code == 422 and str(MAX_TEXTS) in response.json()["error"]
+        response = post(client, ["x" * 1000] * (MAX_CHARACTERS // 1000 + 1))
+        assert response.status_code == 422 and str(MAX_CHARACTERS) in response.json()["error"]
         response = post(client, ["x", "x" * 20_001])
         assert response.status_code == 422 and "Text 2 has more than 20000" in response.json()["error"]
         assert post(client, {"text": "x", "drug": "x" * 201}).status_code == 422
         entities = [{"start": 0, "end": 1, "type": "x"}] * 101
         assert post(client, {"text": "x", "entities": entities}).status_code == 422
-        assert post(client, ["x" * 10] * MOST_TEXTS).status_code == 200
+        assert post(client, ["x" * 10] * MAX_TEXTS).status_code == 200
 
 
 def test_large_bodies_are_refused_unread(stub: Stub) -> None:

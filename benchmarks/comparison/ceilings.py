@@ -66,11 +66,9 @@ def ceilings(documents: Sequence[dict[str, Any]]) -> Iterator[Ceiling]:
         )
         collator = system.model.collator_class(tokenizer, config)
         sentences = {sentence.document_id: sentence for sentence in prepare_sentences(documents, tokenizer, config)[0]}
-        empty: dict[str, Any] = {"entities": [], "relations": []}
-        found = [
-            {**document, **(collator.read_back(sentences[document["id"]]) if document["id"] in sentences else empty)}
-            for document in documents
-        ]
+        decoded = {name: collator.decode_labels(sentence) for name, sentence in sentences.items()}
+        nothing: dict[str, Any] = {"entities": [], "relations": []}
+        found = [{**document, **decoded.get(document["id"], nothing)} for document in documents]
         scores = metric.compute(predictions=found, references=list(documents))
         changed = sum(
             any(_items(one)[task] != _items(other)[task] for task in config.tasks)

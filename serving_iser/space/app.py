@@ -16,7 +16,7 @@ import gradio as gr
 from transformers import AutoTokenizer
 
 from modeling_iser import DEFAULT_MODEL, DdiExtractionPipeline, Extraction, IserForJointExtraction
-from modeling_iser.handler import MOST_CHARACTERS
+from modeling_iser.handler import MAX_CHARACTERS
 from modeling_iser.result_files import write_results
 
 
@@ -27,7 +27,7 @@ A research tool: a person must check what it finds. 仅供研究,结果须由人
 """
 NOTHING = "Nothing was found. That says nothing about safety. 没有找到结果,但这不说明没有相互作用。"
 # A tenth of the limit for programs, because users share the Space and every character is drawn.
-MOST = MOST_CHARACTERS // 10
+MAX_INPUT = MAX_CHARACTERS // 10
 EXAMPLES = [
     ["与阿司匹林合用,出血的危险增加。利福平可降低本品的血药浓度。维生素K能拮抗本品的抗凝作用。", "华法林钠片"],
     ["1.西咪替丁抑制本品代谢,使血药浓度升高。\n2.与苯妥英钠合用,本品的疗效减弱。", "茶碱缓释片"],
@@ -55,8 +55,8 @@ def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence:
     """
     if not text.strip():
         raise _error("Please enter a text. 请输入说明书语句。")
-    if len(text) + len(drug) > MOST:
-        raise _error(f"Please enter {MOST} characters at most. 最多输入 {MOST} 个字符。")
+    if len(text) + len(drug) > MAX_INPUT:
+        raise _error(f"Please enter {MAX_INPUT} characters at most. 最多输入 {MAX_INPUT} 个字符。")
     try:
         return extractor(text, drug=drug.strip() or None, split_sentences=True, min_confidence=min_confidence)
     except (TypeError, ValueError) as error:
@@ -86,7 +86,7 @@ def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
         gr.Markdown(HEAD)
         with gr.Row():
             with gr.Column():
-                text = gr.Textbox(label="Sentences of a leaflet 说明书语句", lines=6, max_length=MOST)
+                text = gr.Textbox(label="Sentences of a leaflet 说明书语句", lines=6, max_length=MAX_INPUT)
                 drug = gr.Textbox(label="Drug of the leaflet 说明书的药品", max_length=200)
                 least: float = extractor.model.config.relation_threshold
                 min_confidence = gr.Slider(0, 1, least, step=0.01, label="Minimum confidence 最低置信度")
