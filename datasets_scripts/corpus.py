@@ -14,7 +14,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from .data_sets import documents_of, is_data_set, read_data_set
-from .documents import DOCUMENT_FEATURES, BrokenRecordError, Document, load_documents, read_text
+from .documents import DOCUMENT_FEATURES, SPLIT_NAMES, BrokenRecordError, Document, load_documents, read_text
 from .formats import FORMATS, recognise
 from .words import growing_entities
 
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 
 _SPLITS = {"train": r"train", "validation": r"dev|val|valid|validation", "test": r"test|eval"}
-_SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation"}
 _SUFFIXES = (".json", ".jsonl", ".bio", ".conll", ".iob", ".tsv", ".txt", ".tags", ".bioes")
 
 
@@ -198,7 +197,7 @@ def _of_data_set(
         _report_grown(f"Split {name}", grown)
         if broken:
             logger.warning("Skipped %d broken records of split %s:\n%s", len(broken), name, "\n".join(broken))
-    corpus = Corpus({_SPLIT_NAMES.get(n, n): Dataset.from_list(d, DOCUMENT_FEATURES) for n, d in splits.items()})
+    corpus = Corpus({SPLIT_NAMES.get(n, n): Dataset.from_list(d, DOCUMENT_FEATURES) for n, d in splits.items()})
     corpus.labels = _labels(corpus, Labels(), symmetric)
     return corpus
 

@@ -19,6 +19,9 @@ from . import text_files
 
 logger = logging.getLogger(__name__)
 
+SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation"}
+"""Splits by other names in use."""
+
 DOCUMENT_FEATURES = Features(
     {
         "id": Value("string"),

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from datasets import DatasetDict
 
-from ..documents import Document, load_documents
+from ..documents import SPLIT_NAMES, Document, load_documents
 from ..words import document_of_text
 from .annotation_files import read_sentences
 from .records import AnnotatedSentence
 
 
 SHIPPED = Path(__file__).parent / "data"
-
-_SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"}
 
 
 def load_ch_ddi(
@@ -51,7 +49,7 @@ def find_files(directory: Path) -> dict[str, Path]:
     for place in (directory, directory / "data"):
         files: dict[str, Path] = {}
         for path in sorted([*place.glob("*.jsonl"), *place.glob("*.json")]):
-            split = _SPLIT_NAMES.get(path.stem, path.stem)
+            split = SPLIT_NAMES.get(path.stem, path.stem)
             if split in files:
                 raise ValueError(f"{files[split]} and {path} are both the split {split!r}. Name them in data_files.")
             files[split] = path
