@@ -333,27 +333,36 @@ def _trimmed(lines: list[str]) -> list[str]:
 _BRACKETS = r"[【\[〔［]\s*{}\s*[】\]〕］]"
 _HEADING = re.compile(_BRACKETS.format(r"[^】\]〕］\d]{2,12}"))
 _TITLE = r"(?:药\s*物\s*)?相\s*互\s*作\s*用"
-_SECTION = re.compile(rf"{_BRACKETS.format(_TITLE)}|{_TITLE}\s*[:：]?\s*$")
+_SECTION = re.compile(rf"{_BRACKETS.format(_TITLE)}|{_TITLE}\s*[:：]?\s*$|药\s*物\s*相\s*互\s*作\s*用\s*[:：]")
+# The other sections of a leaflet, for headings without brackets.
+_PLAIN_HEADING = (
+    r"(?:药品名称|通用名称?|成[份分]|性状|适应[症证]|功能主治|规格|用法(?:与|和|及)?用量|不良反应|禁忌|注意事项|孕妇及哺乳期妇女用药"
+    r"|儿童用药|老年(?:患者)?用药|药物过量|药理(?:毒理|作用)|毒理研究|临床(?:试验|药理)|药代动力学|贮藏|储藏|包装|有效期|执行标准|批准文号|生产企业"
+    r"|上市许可持有人|核准日期|修改日期|警示语|特殊人群用药)"
+)
+_PLAIN_SECTION = re.compile(rf"{_PLAIN_HEADING}\s*(?:[:：]|$)")
+_HEADING_ALONE = re.compile(rf"(?:{_SECTION.pattern}|{_PLAIN_HEADING}\s*[:：]?)$")
 # Always begins a paragraph: a heading, an item, a label in the section of names.
 _BEGINS = re.compile(
-    rf"{_HEADING.pattern}|{_TITLE}\s*$|[(（]?\d{{1,2}}[.、)）．](?!\d)|[①-⑳•●■]|(?:通用|商品|英文|中文)名|汉语拼音|成[份分]"
+    rf"{_HEADING.pattern}|{_TITLE}\s*$|{_PLAIN_HEADING}\s*[:：]?\s*$|[(（]?\d{{1,2}}[.、)）．](?!\d)|[①-⑳•●■]"
+    r"|(?:通用|商品|英文|中文)名|汉语拼音|成[份分]"
 )
 _ENDS = re.compile(r"[。!！?？;；]\s*$")
 _SENTENCE = re.compile(r".*?[。!！?？]+")
-_NAME = re.compile(
-    r"(?:通\s*用\s*名\s*称?|【通用名称?】)\s*[:：]?\s*(?P<name>[^\s,，。;；:：]{2,30}?)\s*(?=商品名|英文名|汉语拼音|[\s,，。;；]|$)"
-)
+_NAME_LABEL = r"[【\[〔［]?\s*通\s*用\s*名(?:\s*称)?+\s*[】\]〕］]?\s*(?:[:：为是]\s*)?"
+_NAME_ALONE = r"(?P<name>[^\s,，。;；:：【】\[\]〔〕［］]{2,30}?)\s*(?=商品名|英文名|汉语拼音|[\s,，。;；]|$)"
+_NAME = re.compile(_NAME_LABEL + _NAME_ALONE)
 
 
 def _paragraphs(lines: Iterable[tuple[int | None, str]]) -> Iterator[Paragraph]:
     """
     Join lines into paragraphs, which end at a blank line or the end of a sentence, and before an item or a heading; the
-    heading of the section on interactions is one of its own. A sentence that continues on the next page belongs to the
+    heading of the section on interactions, and one without brackets, is one of its own. A sentence that continues on the next page belongs to the
     page where it begins; what follows it begins a paragraph.
     """
     page, number, text = None, 0, ""
     for of_page, line in _headings_apart(lines):
-        if text and (not line or _BEGINS.match(line) or _ENDS.search(text) or _SECTION.fullmatch(text)):
+        if text and (not line or _BEGINS.match(line) or _ENDS.search(text) or _HEADING_ALONE.match(text)):
             yield Paragraph(page, number, text)
             text = ""
         if not line:
@@ -389,23 +398,28 @@ def _joined(text: str, line: str) -> str:
 
 
 def _section(paragraphs: Iterable[Paragraph]) -> Iterator[Paragraph]:
-    """The paragraphs of the section on interactions, including its heading."""
-    inside = False
+    """
+    The paragraphs of the section on interactions, including its heading. A section whose heading is in brackets ends
+    at the next heading in brackets; one without also ends at a plain heading.
+    """
+    inside = plain = False
     for paragraph in paragraphs:
         if _SECTION.match(paragraph.text):
-            inside = True
-        elif _HEADING.match(paragraph.text):
+            inside, plain = True, not _HEADING.match(paragraph.text)
+        elif _HEADING.match(paragraph.text) or (plain and _PLAIN_SECTION.match(paragraph.text)):
             inside = False
         if inside:
             yield paragraph
 
 
 def _drug(paragraphs: Iterable[Paragraph]) -> str | None:
-    """The generic name, from "通用名称:…", or from a title "…说明书"."""
-    title = None
+    """The generic name, from "通用名称:…", from the paragraph below that label, or from a title "…说明书"."""
+    title, labelled = None, False
     for paragraph in paragraphs:
-        if found := _NAME.search(paragraph.text):
+        found = re.match(_NAME_ALONE, paragraph.text) if labelled else None
+        if found := found or _NAME.search(paragraph.text):
             return found["name"]
+        labelled = re.fullmatch(_NAME_LABEL, paragraph.text) is not None
         if title is None and (
             found := re.match(r"(?P<name>[^\s,，。【]{2,20}?)(?:药品)?(?:使用)?说明书\s*$", paragraph.text)
         ):

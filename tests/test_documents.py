@@ -248,6 +248,53 @@ def test_the_sections_heading_is_no_part_of_a_sentence(tmp_path: Path) -> None:
     assert texts(pdf) == ["药物相互作用:", "与甲合用有害。"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "【通用名称】\n\n甲氨蝶呤片\n\n",
+        "## 【通用名称】\n甲氨蝶呤片\n",
+        "[通用名称] 甲氨蝶呤片\n\n",
+        "## 通用名称\n\n甲氨蝶呤片\n\n",
+        "【药品名称】\n\n通用名称：\n\n甲氨蝶呤片 商品名：无\n\n",
+        "药品名称\n\n通用名:甲氨蝶呤片\n\n",
+        "本品的通用名为甲氨蝶呤片。\n\n",
+    ],
+)
+def test_the_drug_beside_or_below_its_label(tmp_path: Path, names: str) -> None:
+    (tmp_path / "a.md").write_text(f"{names}【药物相互作用】\n\n与叶酸合用疗效减弱。", encoding="utf-8")
+    assert read_leaflet(tmp_path / "a.md").drug == "甲氨蝶呤片"
+
+
+@pytest.mark.parametrize(
+    "nothing", ["【通用名称】", "通用名称", "通用名称：\n\n【英文名称】", "【通用名称】\n\n【成份】"]
+)
+def test_no_drug_is_read_from_a_label_without_a_name(tmp_path: Path, nothing: str) -> None:
+    (tmp_path / "a.md").write_text(f"{nothing}\n\n【药物相互作用】\n\n与叶酸合用疗效减弱。", encoding="utf-8")
+    assert read_leaflet(tmp_path / "a.md").drug is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("## 药物相互作用\n", "\n## 贮藏\n\n与水分隔离。"),
+        ("药物相互作用：\n", "\n不良反应：\n\n恶心。"),
+        ("药物相互作用：", "\n不良反应：恶心。"),
+        ("药物相互作用\n", "\n禁忌\n孕妇。"),
+    ],
+)
+def test_headings_without_brackets(tmp_path: Path, before: str, after: str) -> None:
+    section = "与叶酸合用疗效减弱\n\n禁忌与活疫苗合用。"
+    (tmp_path / "a.md").write_text(f"规格\n\n5mg\n\n{before}{section}\n{after}", encoding="utf-8")
+    heading, *rest = texts(tmp_path / "a.md")
+    assert "相互作用" in heading and rest == section.split("\n\n")
+
+
+def test_a_label_in_a_section_with_brackets_does_not_end_it(tmp_path: Path) -> None:
+    text = "【药物相互作用】\n\n禁忌：不得与甲合用。\n\n注意事项：与乙合用须谨慎。\n\n【贮藏】\n\n密封。"
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    assert texts(tmp_path / "a.md")[1:] == ["禁忌：不得与甲合用。", "注意事项：与乙合用须谨慎。"]
+
+
 # --------------------------------------------------------------------------------------- unreadable files
 
 
