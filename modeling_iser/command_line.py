@@ -188,6 +188,7 @@ def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], report
     # Results are collected beside the output, line by line or in files of parts; the output appears when complete.
     partial, parts = (options.output.with_name(options.output.name + end) for end in (".partial", ".parts"))
     if options.resume and not partial.exists() and not parts.exists() and options.output.exists():
+        _check_same_input(options, sources)
         print(f"{options.output} is complete.", file=sys.stderr)
         return
     if options.engine == "ray":
@@ -210,6 +211,23 @@ def _to_file(options: argparse.Namespace, sources: list[tuple[str, str]], report
         partial.unlink()
     if options.engine == "ray":
         shutil.rmtree(parts)
+
+
+def _check_same_input(options: argparse.Namespace, sources: list[tuple[str, str]]) -> None:
+    """
+    Raises:
+        ValueError: if a complete output has nothing of an input file; only JSON lines name all files.
+    """
+    if options.format != "jsonl":
+        return
+    known = {result["source"].partition("#page=")[0] for result in read_results(options.output)}
+    for name, file_format in sources:
+        for source, _, item in read_items(name, file_format, options):
+            if isinstance(item, ValueError):
+                continue
+            if source.partition("#page=")[0] not in known:
+                raise ValueError(f"--resume: {options.output} is complete, without {name}. Name another --output.")
+            break
 
 
 def _gather(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports, partial: Path) -> None:

@@ -357,8 +357,8 @@ _NAME = re.compile(_NAME_LABEL + _NAME_ALONE)
 def _paragraphs(lines: Iterable[tuple[int | None, str]]) -> Iterator[Paragraph]:
     """
     Join lines into paragraphs, which end at a blank line or the end of a sentence, and before an item or a heading; the
-    heading of the section on interactions, and one without brackets, is one of its own. A sentence that continues on the next page belongs to the
-    page where it begins; what follows it begins a paragraph.
+    heading of the section on interactions, and one without brackets, is one of its own. A sentence that continues on
+    the next page belongs to the page where it begins; what follows it begins a paragraph.
     """
     page, number, text = None, 0, ""
     for of_page, line in _headings_apart(lines):

@@ -265,9 +265,7 @@ def test_the_drug_beside_or_below_its_label(tmp_path: Path, names: str) -> None:
     assert read_leaflet(tmp_path / "a.md").drug == "甲氨蝶呤片"
 
 
-@pytest.mark.parametrize(
-    "nothing", ["【通用名称】", "通用名称", "通用名称：\n\n【英文名称】", "【通用名称】\n\n【成份】"]
-)
+@pytest.mark.parametrize("nothing", ["【通用名称】", "通用名称", "通用名称：\n\n【英文名】", "通用名\n\n【成份】"])
 def test_no_drug_is_read_from_a_label_without_a_name(tmp_path: Path, nothing: str) -> None:
     (tmp_path / "a.md").write_text(f"{nothing}\n\n【药物相互作用】\n\n与叶酸合用疗效减弱。", encoding="utf-8")
     assert read_leaflet(tmp_path / "a.md").drug is None

@@ -325,6 +325,20 @@ def test_model_without_relations(run: Any, inputs: Path, tmp_path: Path, tool: s
         assert "Relation" not in (tmp_path / "tasks.labels.xml").read_text(encoding="utf-8")
 
 
+def test_resuming_with_other_input_is_refused(run: Any, model: Path, inputs: Path, tmp_path: Path) -> None:
+    other, blank, output = tmp_path / "other.txt", tmp_path / "blank.txt", tmp_path / "found.jsonl"
+    other.write_text("Anna Berg lives in Lund .", encoding="utf-8")
+    blank.touch()
+    assert run(inputs, blank, "--model", model, "--output", output)[0] == 0
+    before = output.read_bytes()
+    for files in ([other], [inputs, other]):
+        code, _, err = run(*files, "--model", model, "--output", output, "--resume")
+        assert code == 1 and f"found.jsonl is complete, without {other}. Name another --output." in err
+    code, _, err = run(inputs, blank, "--model", model, "--output", output, "--resume")
+    assert code == 0 and err.strip().endswith("found.jsonl is complete.")
+    assert output.read_bytes() == before
+
+
 def test_order_and_resume(run: Any, model: Path, inputs: Path, tmp_path: Path) -> None:
     plain, output = tmp_path / "plain.jsonl", tmp_path / "tasks.jsonl"
     assert run(inputs, "--model", model, "--output", plain)[0] == 0
@@ -384,7 +398,7 @@ def test_wrong_options(run: Any, inputs: Path, tmp_path: Path, monkeypatch: pyte
     assert "a file is given twice" in err
     monkeypatch.setitem(sys.modules, "datasets", None)
     code, _, err = run(inputs, "--format", "label-studio", "--output", output)
-    assert code == 1
+    assert code == 2
     assert 'datasets is not installed; pip install "iser[corpus]" installs it' in err
     assert not list(tmp_path.glob("tasks*"))
 
