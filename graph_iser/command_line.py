@@ -17,7 +17,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 from .exports import FORMATS, NOTICE, export
@@ -96,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(graph: Graph, options: argparse.Namespace) -> None:
     names = Names(options.names)
-    lines = chain.from_iterable(map(read_triples, options.results))
-    count = graph.add(lines, names, options.model, options.min_score, options.relation)
+    files = map(read_triples, options.results)
+    count = graph.add_files(files, names, options.model, options.min_score, options.relation)
     concepts = graph.concepts()
     unknown = sum(not concept.known for concept in concepts)
     print(f"{count} relations added; {len(concepts)} names in {options.graph}, {unknown} of them in no table")

@@ -141,17 +141,29 @@ class Graph:
         Raises:
             ValueError: if one of the relations does not occur in the lines.
         """
-        count, nodes, seen = 0, dict[tuple[str, str], int](), set[tuple[str, int]]()
-        held: set[str] = set()
+        return self.add_files([lines], names, model, min_score, relations)
+
+    def add_files(
+        self,
+        files: Iterable[Iterable[Line]],
+        names: Names,
+        model: str = "",
+        min_score: float = 0.0,
+        relations: Collection[str] = (),
+    ) -> int:
+        """Like `add` for several files, of which each replaces what earlier ones say of a line."""
+        count, nodes, held = 0, dict[tuple[str, str], int](), set[str]()
         with self._database:
-            for source, line, triples in lines:
-                if (source, line) not in seen:  # CSV and Parquet have one row per relation
-                    self._database.execute("DELETE FROM evidence WHERE source = ? AND line = ?", (source, line))
-                    seen.add((source, line))
-                for triple in triples:
-                    held.add(triple.relation)
-                    if triple.score >= min_score and (not relations or triple.relation in relations):
-                        count += self._add(triple, names, model, nodes)
+            for lines in files:
+                seen = set[tuple[str, int]]()
+                for source, line, triples in lines:
+                    if (source, line) not in seen:  # CSV and Parquet have one row per relation
+                        self._database.execute("DELETE FROM evidence WHERE source = ? AND line = ?", (source, line))
+                        seen.add((source, line))
+                    for triple in triples:
+                        held.add(triple.relation)
+                        if triple.score >= min_score and (not relations or triple.relation in relations):
+                            count += self._add(triple, names, model, nodes)
             check_held(relations, held, "the results hold")
             self._database.execute("DELETE FROM edge WHERE id NOT IN (SELECT edge FROM evidence)")
             for table, column in (("mention", "node"), ("node", "id")):

@@ -21,6 +21,7 @@ from typing import Any
 
 from .commands import check_model_place, extra, in_options
 from .document_files import DOCUMENT_FORMATS, require_library
+from .drugs_iser import OWN_DRUG
 from .input_files import DRUG_COLUMN, INPUT_FORMATS, input_format, read_items, tell
 from .result_files import (
     ANNOTATION_FORMATS,
@@ -388,7 +389,7 @@ def _extract(
         return
     extractor = load_extractor(options)
     texts = relations = 0
-    drug_known = False
+    without_drug = 0
     with tqdm(unit=" texts", initial=skipped, disable=options.quiet or None, file=sys.stderr) as progress:
         # Several batches at a time, so that texts of similar length can share one.
         for batch in _batches(chain([first], items), 8 * options.batch_size):
@@ -398,27 +399,33 @@ def _extract(
                     report(source, line, answer)
                     continue
                 texts, relations = texts + 1, relations + len(answer["relations"])
-                drug_known = drug_known or bool(answer.get("drug"))
+                without_drug += lacks_drug(answer)
                 yield {"source": source, "line": line, **answer}
             progress.update(len(batch))
-    if not skipped:
-        tell_if_nothing_found(options, texts, relations, drug_known)
+    tell_what_is_missing(options, texts, relations or skipped, without_drug)
 
 
-def tell_if_nothing_found(options: argparse.Namespace, texts: int, relations: int, drug_known: bool) -> None:
+def lacks_drug(result: Mapping[str, Any]) -> bool:
+    """Whether a text speaks of 本品, and it is not known which drug that is."""
+    return not result.get("drug") and OWN_DRUG.search(result["text"]) is not None
+
+
+def tell_what_is_missing(options: argparse.Namespace, texts: int, relations: int, without_drug: int) -> None:
     """
-    Explain an output without relations.
+    Explain an output without relations, or without those of the leaflet's drug.
 
     Args:
         texts: number of texts.
         relations: number of relations in all of them.
-        drug_known: whether the drug was known whose leaflet a text is from.
+        without_drug: number of texts of which `lacks_drug` is true.
     """
-    if relations or not texts or options.quiet:
+    if options.quiet or not texts:
         return
-    tell(f"no relation was found in {texts} text{'s' if texts > 1 else ''}.")
-    if options.takes_drug and not drug_known:
-        tell("relations of 本品 (the leaflet's own drug) are found only with --drug.")
+    if not relations:
+        tell(f"no relation was found in {texts} text{'s' if texts > 1 else ''}.")
+    if options.takes_drug and without_drug:
+        say = "s say" if without_drug > 1 else " says"
+        tell(f"{without_drug} text{say} 本品 (the leaflet's own drug), whose relations are found only with --drug.")
 
 
 def answer_items(extractor: Any, items: list[dict[str, Any]], options: argparse.Namespace) -> list[Any]:

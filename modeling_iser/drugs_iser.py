@@ -12,6 +12,9 @@ import re
 DRUG_TYPES = ("药物", "药品", "drug")
 """Names, in any case, of the entity type of drugs."""
 
+OWN_DRUG = re.compile("本品|本药|该品")
+"""What a leaflet calls its own drug."""
+
 # Parts of a name that do not distinguish drugs: an acid before it; an ion, the release type and dosage form after it.
 _ACID = re.compile(
     "(?:注射用|吸入用)?(?:盐酸|硫酸氢|硫酸|磷酸|氢溴酸|枸橼酸|柠檬酸|重?酒石酸|马来酸|富马酸|琥珀酸|苹果酸|乳酸|醋酸|乙酸|丙酸|戊酸|草酸"
@@ -45,4 +48,4 @@ def core_name(drug: str) -> str:
     return name
 
 
-__all__ = ["DRUG_TYPES", "core_name", "is_drug"]
+__all__ = ["DRUG_TYPES", "OWN_DRUG", "core_name", "is_drug"]

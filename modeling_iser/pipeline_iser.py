@@ -17,7 +17,7 @@ from transformers import Pipeline
 
 from .calibration_iser import relation_threshold as threshold_of_confidence
 from .configuration_iser import check_choice
-from .drugs_iser import DRUG_TYPES, core_name
+from .drugs_iser import DRUG_TYPES, OWN_DRUG, core_name
 from .rules_iser import apply_rules, chosen_rules
 from .text_iser import split_words
 from .visualization_iser import Extraction
@@ -35,8 +35,6 @@ _SENTENCE_END = re.compile(r"(?<=[。！？!?\n\r])|(?<=[;；])(?=\s*(?:\d{1,2}[
 _BEFORE_SENTENCE = re.compile(
     r"(?:\s|【[^】\n]*(?:作用|事项|禁忌|反应|用法|用量|成[分份]|性状|适应症|规格|用药|过量|毒理|动力学|须知|说明)】[:：]?|\d{1,2}(?:[.．](?!\d)|[、)）])|[(（]\d{1,2}[)）]|[①-⑳]|[一二三四五六七八九十]{1,3}、)+"
 )
-# Words with which a leaflet refers to its own drug.
-_OWN_DRUG = re.compile("本品|本药|该品")
 
 
 class JointExtractionPipeline(Pipeline):
@@ -324,7 +322,7 @@ class DdiExtractionPipeline(JointExtractionPipeline):
             if answer["given"] is not None:  # Given entities are never dropped.
                 names = tuple(name for name in names if name != "no_drug")
             entities, relations = apply_rules(entities, relations, drug, names)
-            mentions = [(match.start(), match.end()) for match in _OWN_DRUG.finditer(text)]
+            mentions = [(match.start(), match.end()) for match in OWN_DRUG.finditer(text)]
             if "own_name" in names:
                 mentions += [(e["start"], e["end"]) for e in entities if core_name(e["text"]) == core_name(drug)]
             own = {

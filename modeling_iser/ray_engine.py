@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .command_line import answer_items, load_extractor, tell_if_nothing_found
+from .command_line import answer_items, lacks_drug, load_extractor, tell_what_is_missing
 from .commands import extra
 from .input_files import read_items
 from .result_files import Result, write_results
@@ -178,16 +178,14 @@ def _run(
             num_gpus=options.gpus_per_worker or None,
         )
     )
-    texts = relations = 0
-    drug_known = False
+    texts = relations = without_drug = 0
     with tqdm(unit=" texts", disable=options.quiet or None, file=sys.stderr) as progress:
         for row in dataset.iter_rows():
             _tell(report, row["errors"])
             progress.update(row["results"])
             texts, relations = texts + row["results"], relations + row["relations"]
-            drug_known = drug_known or row["drug_known"]
-    if not done:
-        tell_if_nothing_found(options, texts, relations, drug_known)
+            without_drug += row["without_drug"]
+    tell_what_is_missing(options, texts, relations or len(done), without_drug)
 
 
 def _workers(ray: Any, gpus_per_worker: float) -> int:
@@ -242,7 +240,7 @@ class _Worker:
             "part": [part],
             "results": [len(results)],
             "relations": [sum(len(result["relations"]) for result in results)],
-            "drug_known": [any(result["drug"] for result in results)],
+            "without_drug": [sum(map(lacks_drug, results))],
             "errors": [json.dumps(errors)],
         }
 

@@ -25,12 +25,15 @@ class Extraction(dict[str, Any]):
     """
 
     def triples(self) -> list[dict[str, Any]]:
-        """The relations as `{"head", "relation", "tail", "score"}`, by name only, with the highest scores first."""
-        rows = [
-            {"head": r["head"]["text"], "relation": r["type"], "tail": r["tail"]["text"], "score": r["score"]}
-            for r in self["relations"]
-        ]
-        return sorted(rows, key=lambda row: -row["score"])
+        """
+        The relations as `{"head", "relation", "tail", "score"}`, by name only, with the highest scores first. Where
+        mentions of the same names have the same relation, only the one with the highest score is listed.
+        """
+        rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for relation in sorted(self["relations"], key=lambda relation: -relation["score"]):
+            head, name, tail = triple = relation["head"]["text"], relation["type"], relation["tail"]["text"]
+            rows.setdefault(triple, {"head": head, "relation": name, "tail": tail, "score": relation["score"]})
+        return list(rows.values())
 
     def to_html(self) -> str:
         """The text with its entities and labelled relation arcs, as an HTML fragment without scripts."""

@@ -511,3 +511,14 @@ def test_unknown_and_ambiguous_names_are_listed(tmp_path: Path, capsys: pytest.C
     assert main(["build", str(tmp_path / "found.jsonl"), "--names", str(table), *graph]) == 0
     assert main(["names", *graph]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["伏立康唑\tunknown", "水剂\tseveral: 甲, 乙"]
+
+
+def test_lines_in_two_result_files_count_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, graph = tmp_path / "first.jsonl", tmp_path / "second.jsonl", tmp_path / "graph.sqlite"
+    shared, other = (result(line, None, "甲增强乙的作用", ("甲", "协同", "乙", 0.9)) for line in (1, 2))
+    first.write_text(json.dumps(shared) + "\n", encoding="utf-8")
+    second.write_text("".join(json.dumps(record) + "\n" for record in (shared, other)), encoding="utf-8")
+    assert main(["build", str(first), str(second), "--graph", str(graph)]) == 0
+    with Graph(graph) as built:
+        (edge,) = built.edges()
+    assert sorted(evidence.line for evidence in edge.evidence) == [1, 2]

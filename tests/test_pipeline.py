@@ -338,6 +338,12 @@ def test_note_if_nothing_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(leaflet), "--format", "text"]) == 0
     err = capsys.readouterr().err
     assert "no relation was found in 2 texts" in err and "only with --drug" in err
+    texts.write_text("华法林与多巴胺合用,华法林的作用加强\n本品与阿司匹林合用,出血增加\n", encoding="utf-8")
+    assert main([str(texts), "--format", "text"]) == 0
+    out, err = capsys.readouterr()
+    assert "→" in out and "1 text says 本品 (the leaflet's own drug), whose relations are found only with --drug" in err
+    assert main([str(texts), "--format", "text", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_standard_input(chinese_model: Path) -> None:
