@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 demo: $(VENV)/demo
 	$(RUN) -m modeling_iser.command_line recipes/demo/leaflet.txt --drug 华法林钠片 --format text \
 		--html runs/demo/leaflet.html
-	@echo "The picture is in runs/demo/leaflet.html. Now the model learns another schema, about a minute."
+	@echo "The picture is in runs/demo/leaflet.html. Now the model learns another schema, in one to four minutes."
 	$(RUN) train.py recipes/demo/recipe.yaml --resume
 
 # Two tests at a time are faster than one on two cores: the models of the tests are too small to share out.

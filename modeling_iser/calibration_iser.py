@@ -153,7 +153,7 @@ def relation_threshold(min_confidence: float | str, config: Any) -> float:
         ) from None
     if not text.endswith("%"):
         if not 0 <= value <= 1:
-            raise ValueError(f"min_confidence={text!r} must lie between 0 and 1, or end in %.")
+            raise ValueError(f"min_confidence={text!r} must lie between 0 and 1, or end in %, as {text}% does.")
         return value
     if config.calibration is None:
         raise ValueError(

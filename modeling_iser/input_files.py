@@ -192,6 +192,8 @@ def _item(record: Any, options: argparse.Namespace) -> dict[str, Any] | ValueErr
         keys = ", ".join(map(str, record)) or "none"
         return ValueError(f"no {options.text_column!r}; the keys are {keys:.200}. --text-column names another")
     text, drug = record[options.text_column], record.get(options.drug_column)
+    if isinstance(drug, Mapping):  # as in the results of iser-extract, which may be extracted from again
+        drug = drug.get("text")
     if not isinstance(text, str):
         return ValueError(f"{options.text_column!r} must be a string, not {text!r:.60}")
     if drug and not options.takes_drug:
