@@ -323,6 +323,17 @@ def test_every_format(run: Any, extractor: Any, tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text(encoding="utf-8").count("→") == len(triples)
 
 
+def test_results_can_be_extracted_from_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts, first, second = tmp_path / "texts.txt", tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    texts.write_text("与阿司匹林合用,本品的作用增强\n本品可致头晕\n", encoding="utf-8")
+    assert main([str(texts), "--drug", "华法林钠片", "--output", str(first)]) == 0
+    assert main([str(first), "--output", str(second)]) == 0
+    assert capsys.readouterr().err == ""
+    again, before = ([json.loads(line) for line in path.open(encoding="utf-8")] for path in (second, first))
+    assert [{**result, "source": str(texts)} for result in again] == before
+    assert any(result["relations"] for result in before)
+
+
 def test_note_if_nothing_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty output would leave open whether anything was read, and whether the drug was missing."""
     texts = tmp_path / "texts.txt"
