@@ -22,7 +22,7 @@ from .words import growing_entities
 logger = logging.getLogger(__name__)
 
 
-_SPLITS = {"train": r"train", "validation": r"dev|val|valid|validation", "test": r"test|eval"}
+_SPLITS = {"train": r"train", "validation": "|".join((*SPLIT_NAMES, "validation")), "test": r"test|eval"}
 _SUFFIXES = (".json", ".jsonl", ".bio", ".conll", ".iob", ".tsv", ".txt", ".tags", ".bioes")
 
 

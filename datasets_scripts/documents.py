@@ -20,7 +20,7 @@ from . import text_files
 logger = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation"}
-"""Splits by other names in use."""
+"""Other names in use for splits."""
 
 DOCUMENT_FEATURES = Features(
     {

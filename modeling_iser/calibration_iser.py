@@ -130,7 +130,7 @@ def fit_calibration(
     offsets = {name: weights[2] + weights[3 + index] for index, name in enumerate(relation_types)}
     found = Calibration(slope, offset, weights[0], weights[1], offsets)
     calibrated = torch.sigmoid(features @ torch.tensor(weights, dtype=torch.float64))
-    presets = {str(percent): least_score(calibrated.tolist(), right.tolist(), percent / 100) for percent in PRECISIONS}
+    presets = {str(percent): lowest_score(calibrated.tolist(), right.tolist(), percent / 100) for percent in PRECISIONS}
     return Calibration(
         **{**found.to_dict(), "min_confidence": {name: value for name, value in presets.items() if value is not None}}
     )
@@ -167,7 +167,7 @@ def relation_threshold(min_confidence: float | str, config: Any) -> float:
     return float(known[f"{value:g}"])
 
 
-def least_score(scores: Sequence[float], right: Sequence[float], precision: float) -> float | None:
+def lowest_score(scores: Sequence[float], right: Sequence[float], precision: float) -> float | None:
     """The lowest score such that predictions with at least this score have this precision, if there is one."""
     kept = correct = 0.0
     best = None

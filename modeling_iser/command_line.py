@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except (OSError, ValueError, ImportError) as error:
         tell(in_options(str(error), option_names(options)))
-        return 2 if isinstance(error, ImportError) else 1
+        return 1
     except KeyboardInterrupt:
         tell(f"interrupted{'; run the same command with --resume to continue' if options.output else ''}")
         return 130

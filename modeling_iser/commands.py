@@ -56,8 +56,12 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
         value = match["value"] or ""
         return f"{options[match['name']]} {value}" if value or match["more"] else options[match["name"]]
 
-    pattern = r"""\b(?P<name>\w+)=(?:(?P<quote>['"])(?P<value>.*?)(?P=quote)|(?=(?P<more>\S)))?"""
+    pattern = r"""\b(?P<name>\w+)=(?:(?P<quote>['"])(?P<value>.*?)(?P=quote)|(?=(?P<more>[^\s.,;:)])))?"""
     return re.sub(pattern, option, message)
+
+
+_OWNER = r"[A-Za-z0-9][A-Za-z0-9_.-]*/"
+_HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 
 def check_model_place(name: str, argument: str, bare: bool = False) -> None:
@@ -78,8 +82,10 @@ def check_model_place(name: str, argument: str, bare: bool = False) -> None:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{given} is not a model: it has no config.json.")
-    elif not re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+" if bare else r"[\w.-]+/[\w.-]+", name):
-        raise FileNotFoundError(f"{given}: there is no such directory.")
+    else:
+        possible = re.fullmatch(rf"({_OWNER}){'?' if bare else ''}{_HUB_NAME}", name)
+        if not possible or (possible[1] and path.parent.is_dir()):
+            raise FileNotFoundError(f"{given}: there is no such directory.")
 
 
 __all__ = ["check_model_place", "extra", "in_options"]

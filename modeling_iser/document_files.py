@@ -333,7 +333,7 @@ def _trimmed(lines: list[str]) -> list[str]:
 _BRACKETS = r"[【\[〔［]\s*{}\s*[】\]〕］]"
 _HEADING = re.compile(_BRACKETS.format(r"[^】\]〕］\d]{2,12}"))
 _TITLE = r"(?:药\s*物\s*)?相\s*互\s*作\s*用"
-_SECTION = re.compile(rf"{_BRACKETS.format(_TITLE)}|{_TITLE}\s*[:：]?\s*$|药\s*物\s*相\s*互\s*作\s*用\s*[:：]")
+_SECTION = re.compile(rf"{_BRACKETS.format(_TITLE)}\s*[:：]?|{_TITLE}\s*[:：]?\s*$|药\s*物\s*相\s*互\s*作\s*用\s*[:：]")
 # The other sections of a leaflet, for headings without brackets.
 _PLAIN_HEADING = (
     r"(?:药品名称|通用名称?|成[份分]|性状|适应[症证]|功能主治|规格|用法(?:与|和|及)?用量|不良反应|禁忌|注意事项|孕妇及哺乳期妇女用药"
@@ -361,19 +361,24 @@ def _paragraphs(lines: Iterable[tuple[int | None, str]]) -> Iterator[Paragraph]:
     the next page belongs to the page where it begins; what follows it begins a paragraph.
     """
     page, number, text = None, 0, ""
+    ended, heading = True, False  # whether the text before is complete; whether this text is a heading
     for of_page, line in _headings_apart(lines):
-        if text and (not line or _BEGINS.match(line) or _ENDS.search(text) or _HEADING_ALONE.match(text)):
+        if text and (not line or _BEGINS.match(line) or _ENDS.search(text) or heading):
+            ended = not line or heading or _ENDS.search(text) is not None
             yield Paragraph(page, number, text)
             text = ""
         if not line:
+            ended = True
             continue
         if text and of_page != page and (sentence := _SENTENCE.match(line)):
             yield Paragraph(page, number, _joined(text, sentence[0]))
-            text, line = "", line[sentence.end() :].lstrip()
+            text, line, ended = "", line[sentence.end() :].lstrip(), True
             if not line:
                 continue
         if not text:
             page, number = of_page, number + 1 if of_page == page else 1
+            # Without brackets, a line that ends like a heading may also be one of a sentence.
+            heading = _HEADING_ALONE.match(line) is not None and (ended or _HEADING.match(line) is not None)
         text = _joined(text, line)
     if text:
         yield Paragraph(page, number, text)
@@ -383,11 +388,10 @@ def _headings_apart(lines: Iterable[tuple[int | None, str]]) -> Iterator[tuple[i
     """The lines without space around them, and without text in the line of the section's heading."""
     for page, line in lines:
         line = line.strip()
-        if found := _SECTION.match(line):
+        found = _SECTION.match(line)
+        if found and re.search(r"\w", line[found.end() :]):
             yield page, found[0].rstrip()
             line = line[found.end() :].lstrip()
-            if not line:
-                continue
         yield page, line
 
 

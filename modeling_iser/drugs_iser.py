@@ -36,7 +36,7 @@ def is_drug(entity_type: str) -> bool:
 def core_name(drug: str) -> str:
     """
     A drug's name without salt and dosage form: 盐酸二甲双胍缓释片 → 二甲双胍. A dosage form is removed only if at least
-    two characters remain (钙剂), a salt only if three do (碳酸钙片 → 碳酸钙).
+    two characters remain (钙片 stays 钙片), a salt only if three do (碳酸钙片 → 碳酸钙).
     """
     name = re.sub(r"[\s®™]|[(（][^()（）]*[)）]", "", drug)
     rest = _FORM.sub("", name)

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 _STEPS = 127
 
 
-def spoiled_layers(model: Any, texts: Sequence[Any], most_error: float = 0.12) -> list[str]:
+def spoiled_layers(model: Any, texts: Sequence[Any], max_error: float = 0.12) -> list[str]:
     """
-    Names of the linear layers whose inputs have a mean [`rounding_error`] of more than `most_error`.
+    Names of the linear layers whose inputs have a mean [`rounding_error`] of more than `max_error`.
 
     Args:
         model: a model in float32.
         texts: texts, or lists of words, from which the model extracts to observe the inputs.
-        most_error: maximum relative error of an input.
+        max_error: maximum relative error of an input.
     """
     errors: dict[str, list[float]] = {}
 
@@ -42,7 +42,7 @@ def spoiled_layers(model: Any, texts: Sequence[Any], most_error: float = 0.12) -
     finally:
         for handle in hooks:
             handle.remove()
-    return sorted(name for name, found in errors.items() if sum(found) / len(found) > most_error)
+    return sorted(name for name, found in errors.items() if sum(found) / len(found) > max_error)
 
 
 def rounding_error(values: Tensor) -> float:

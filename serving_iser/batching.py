@@ -52,7 +52,7 @@ class Worker:
         load: loads the model; called in the thread.
         max_texts, max_characters: limits of a batch. A text with more characters is a batch by itself.
         wait_seconds: the longest time that the first text of a batch waits for others.
-        most_requests: size of the queue; further requests are refused.
+        max_requests: size of the queue; further requests are refused.
         metrics: counts batches.
         on_death: called if the model cannot be loaded, or the thread ends without having been told to stop. A worker
             cannot be restarted.
@@ -65,13 +65,13 @@ class Worker:
         max_texts: int,
         max_characters: int,
         wait_seconds: float,
-        most_requests: int,
+        max_requests: int,
         metrics: Metrics,
         on_death: Callable[[], None],
     ) -> None:
         self._load, self._on_death, self._metrics = load, on_death, metrics
-        self._most_texts, self._most_characters, self._wait_seconds = max_texts, max_characters, wait_seconds
-        self._requests: asyncio.Queue[list[_Waiting]] = asyncio.Queue(most_requests)
+        self._max_texts, self._max_characters, self._wait_seconds = max_texts, max_characters, wait_seconds
+        self._requests: asyncio.Queue[list[_Waiting]] = asyncio.Queue(max_requests)
         self._waiting: deque[_Waiting] = deque()
         self._batches: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._batch_done = asyncio.Event()
@@ -149,7 +149,7 @@ class Worker:
     async def _gather(self) -> None:
         """Wait for more requests, until the batch is full or its first text has waited long enough."""
         until = self._waiting[0].arrived + self._wait_seconds
-        while len(self._waiting) < self._most_texts:
+        while len(self._waiting) < self._max_texts:
             if not self._requests.empty():
                 self._waiting.extend(self._requests.get_nowait())
                 continue
@@ -167,7 +167,7 @@ class Worker:
         for text in (text for text in wanted if text.group == wanted[0].group):
             characters += len(text.item["text"])
             # The limit keeps a batch from taking much longer than the longest permitted text.
-            if len(batch) == self._most_texts or (batch and characters > self._most_characters):
+            if len(batch) == self._max_texts or (batch and characters > self._max_characters):
                 break
             batch.append(text)
         taken = set(map(id, batch))
@@ -221,7 +221,7 @@ class Worker:
         try:
             self._in_loop(self._has_loaded)
             while (batch := self._batches.get()) is not None:
-                self._in_loop(self._answer, batch, _extract(extractor, batch, self._most_texts))
+                self._in_loop(self._answer, batch, _extract(extractor, batch, self._max_texts))
         except BaseException:  # The service must know whatever ends the thread.
             log.critical("The model's thread died", exc_info=True)
         self._in_loop(self._die)

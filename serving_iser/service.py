@@ -99,7 +99,7 @@ def create_app(
         max_texts=settings.max_batch,
         max_characters=settings.max_characters,
         wait_seconds=settings.max_wait,
-        most_requests=settings.queue,
+        max_requests=settings.queue,
         metrics=metrics,
         on_death=on_death,
     )

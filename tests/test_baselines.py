@@ -604,7 +604,7 @@ def test_graphrel_chooses_the_relation_with_most_votes(make_baseline: MakeBaseli
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_gold_documents_are_read_back_from_labels(make_baseline: MakeBaseline, name: str) -> None:
+def test_labels_of_gold_documents_are_decoded(make_baseline: MakeBaseline, name: str) -> None:
     model = make_baseline(name)
     config, tasks = model.config, model.config.tasks
     if hasattr(config, "end_types"):
@@ -626,7 +626,7 @@ def as_sets(document: dict[str, Any]) -> dict[str, set[Any]]:
 @pytest.mark.parametrize("name", BASELINES)
 @given(data=st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_labels_are_read_back_as_valid_documents(make_baseline: MakeBaseline, name: str, data: Any) -> None:
+def test_any_labels_are_decoded_to_valid_documents(make_baseline: MakeBaseline, name: str, data: Any) -> None:
     """Labels that a scheme cannot express may lose or change relations, but must not break decoding."""
     model = cached_baseline(make_baseline, name)
     config = model.config

@@ -22,7 +22,7 @@ from modeling_iser.calibration_iser import (
     Calibration,
     expected_calibration_error,
     fit_calibration,
-    least_score,
+    lowest_score,
     reliability,
     scored_findings,
 )
@@ -164,14 +164,14 @@ def test_too_few_findings_are_an_error() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.booleans()), min_size=1), st.floats(0.1, 1.0))
-def test_least_score_equals_exhaustive_search(findings: list[tuple[float, bool]], precision: float) -> None:
+def test_lowest_score_equals_exhaustive_search(findings: list[tuple[float, bool]], precision: float) -> None:
     scores, right = [score for score, _ in findings], [float(is_right) for _, is_right in findings]
     reaching = []
     for low in set(scores):
         kept = [is_right for score, is_right in findings if score >= low]
         if sum(kept) / len(kept) >= precision:
             reaching.append(low)
-    found = least_score(scores, right, precision)
+    found = lowest_score(scores, right, precision)
     assert found == (pytest.approx(min(reaching), abs=1e-4) if reaching else None)
 
 

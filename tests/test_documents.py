@@ -287,6 +287,22 @@ def test_headings_without_brackets(tmp_path: Path, before: str, after: str) -> N
     assert "相互作用" in heading and rest == section.split("\n\n")
 
 
+def test_the_headings_colon_is_no_part_of_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("【药物相互作用】：1.与甲合用有害。\n\n详见\n【药物相互作用】。", encoding="utf-8")
+    assert texts(tmp_path / "a.md") == ["【药物相互作用】：", "1.与甲合用有害。", "详见", "【药物相互作用】。"]
+
+
+def test_a_wrapped_line_is_no_heading(tmp_path: Path) -> None:
+    lines = ["注意事项", "本品与其他药物的", "相互作用", "尚不明确。", "下列患者属于", "禁忌", "人群。"]
+    leaflet = read_leaflet(write_pdf(tmp_path / "a.pdf", down(lines)))
+    assert "there is no section 【药物相互作用】; the whole text is used" in leaflet.notes
+    assert [paragraph.text for paragraph in leaflet.paragraphs][2:] == [
+        "相互作用尚不明确。",
+        "下列患者属于",
+        "禁忌人群。",
+    ]
+
+
 def test_a_label_in_a_section_with_brackets_does_not_end_it(tmp_path: Path) -> None:
     text = "【药物相互作用】\n\n禁忌：不得与甲合用。\n\n注意事项：与乙合用须谨慎。\n\n【贮藏】\n\n密封。"
     (tmp_path / "a.md").write_text(text, encoding="utf-8")

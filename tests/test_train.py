@@ -329,6 +329,8 @@ def test_wrong_recipes(recipe: Path, tmp_path: Path) -> None:
         ("{encoder: x, num_epochs: 0}", "num_epochs must be at least 1"),
         ("{checkpoint: nosuch}", "checkpoint='nosuch': there is no such directory"),
         ("{encoder: no/such/place}", "encoder='no/such/place': there is no such directory"),
+        ("{encoder: ./missing}", "encoder='./missing': there is no such directory"),
+        ("{encoder: tests/missing}", "encoder='tests/missing': there is no such directory"),
         (f"encoder: {tmp_path}", "is not a model: it has no config.json"),
         (f"checkpoint: {tmp_path / 'wrong.yaml'}", "is a file. Name the directory of a model"),
         ("{encoder: x, warmup_ratio: 2}", "warmup_ratio must lie between 0 and 1"),

@@ -2,7 +2,7 @@
 Average the weights of two runs of the same model. The mean generalises better than either run to text unlike the
 training data (Wortsman et al., *Model soups*, 2022). It keeps the calibration of the second run.
 
-    python recipes/default_model/average.py runs/default_model_3 runs/default_model_4 runs/mean --share 0.7
+    python recipes/default_model/average.py runs/first_3 runs/first_4 runs/first --share 0.7
 """
 
 from __future__ import annotations

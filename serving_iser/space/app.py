@@ -42,13 +42,13 @@ def load() -> DdiExtractionPipeline:
     return DdiExtractionPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(name), device="cpu")
 
 
-def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence: float) -> Extraction:
+def find(extractor: DdiExtractionPipeline, text: str, drug: str, min_confidence: float | None) -> Extraction:
     """
     Extract from a text.
 
     Args:
         drug: the drug whose leaflet the text is from; empty if it is not known.
-        min_confidence: least score of a relation.
+        min_confidence: least score of a relation; `None`: the thresholds of the model.
 
     Raises:
         gr.Error: if the input is invalid.
@@ -70,9 +70,11 @@ def _error(message: str) -> gr.Error:
 
 def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
     """Build the page of a pipeline."""
+    least: float = extractor.model.config.relation_threshold
 
     def extract(text: str, drug: str, min_confidence: float) -> Iterator[tuple[str, list[list[Any]], Any]]:
-        extraction = find(extractor, text, drug, min_confidence)
+        # Where the slider was not moved, the model's own thresholds hold, of which types may have their own.
+        extraction = find(extractor, text, drug, None if min_confidence == least else min_confidence)
         rows = [list(triple.values()) for triple in extraction.triples()]
         picture = extraction.to_html() + ("" if rows else f"<p>{NOTHING}</p>")
         with TemporaryDirectory() as folder:
@@ -88,7 +90,6 @@ def page(extractor: DdiExtractionPipeline) -> gr.Blocks:
             with gr.Column():
                 text = gr.Textbox(label="Sentences of a leaflet 说明书语句", lines=6, max_length=MAX_INPUT)
                 drug = gr.Textbox(label="Drug of the leaflet 说明书的药品", max_length=200)
-                least: float = extractor.model.config.relation_threshold
                 min_confidence = gr.Slider(0, 1, least, step=0.01, label="Minimum confidence 最低置信度")
                 button = gr.Button("Extract 抽取", variant="primary")
             with gr.Column():
