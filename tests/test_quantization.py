@@ -81,10 +81,10 @@ def test_rounding_error_equals_explicit_rounding() -> None:
 def test_sensitive_layers_stay_in_single_precision(make_model: MakeModel) -> None:
     model = make_model(first_pass_threshold=0.01, relation_threshold=0.0)
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    assert set(spoiled_layers(model, SENTENCES, most_error=0.0)) <= linear
-    assert spoiled_layers(model, SENTENCES, most_error=1.0) == []
+    assert set(spoiled_layers(model, SENTENCES, max_error=0.0)) <= linear
+    assert spoiled_layers(model, SENTENCES, max_error=1.0) == []
     kept = "iser.encoder.encoder.layer.0.output.dense"
-    assert kept in spoiled_layers(model, SENTENCES, most_error=0.0)
+    assert kept in spoiled_layers(model, SENTENCES, max_error=0.0)
     layer = model.get_submodule(kept)
     assert type(quantize_int8(model).get_submodule(kept)) is not nn.Linear
     model.config.float_layers = [kept]
