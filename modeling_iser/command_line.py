@@ -223,12 +223,14 @@ def _check_same_input(options: argparse.Namespace, sources: list[tuple[str, str]
         return
     known = {result["source"].partition("#page=")[0] for result in read_results(options.output)}
     for name, file_format in sources:
-        for source, _, item in read_items(name, file_format, options):
-            if isinstance(item, ValueError):
-                continue
-            if source.partition("#page=")[0] not in known:
-                raise ValueError(f"--resume: {options.output} is complete, without {name}. Name another --output.")
-            break
+        if name in known:
+            continue
+        texts = (
+            source for source, _, item in read_items(name, file_format, options) if not isinstance(item, ValueError)
+        )
+        first = next(texts, None)  # A file without texts has no results.
+        if first is not None and first.partition("#page=")[0] not in known:
+            raise ValueError(f"--resume: {options.output} is complete, without {name}. Name another --output.")
 
 
 def _gather(options: argparse.Namespace, sources: list[tuple[str, str]], reports: _Reports, partial: Path) -> None:

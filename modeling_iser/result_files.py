@@ -23,6 +23,11 @@ TRIPLE_COLUMNS = (
     "source", "line", "drug", "text", "head", "head_type", "head_start", "head_end", "relation", "tail", "tail_type",
     "tail_start", "tail_end", "score",
 )  # fmt: skip
+TRIPLE_NUMBERS: dict[str, type] = {
+    **dict.fromkeys(("line", "head_start", "head_end", "tail_start", "tail_end"), int),
+    "score": float,
+}
+"""The columns of `TRIPLE_COLUMNS` that hold numbers; the others hold text."""
 
 
 ORDERS = ("input", "uncertain")
@@ -134,10 +139,8 @@ def _write_parquet(results: Iterable[Result], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    kinds = {"line": pa.int64(), "score": pa.float64()} | {
-        f"{role}_{edge}": pa.int64() for role in ("head", "tail") for edge in ("start", "end")
-    }
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in TRIPLE_COLUMNS])
+    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    schema = pa.schema([(name, kinds[TRIPLE_NUMBERS.get(name, str)]) for name in TRIPLE_COLUMNS])
     rows = (row for result in results for row in triple_rows(result))
     with parquet.ParquetWriter(path, schema) as writer:
         while chunk := list(islice(rows, 10_000)):

@@ -19,13 +19,11 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from modeling_iser.result_files import TRIPLE_COLUMNS, triple_rows
+from modeling_iser.result_files import TRIPLE_COLUMNS, TRIPLE_NUMBERS, triple_rows
 
 
-KINDS = {"line": "long", "score": "double"} | {
-    f"{role}_{edge}": "long" for role in ("head", "tail") for edge in ("start", "end")
-}
-SCHEMA = ", ".join(f"{name} {KINDS.get(name, 'string')}" for name in TRIPLE_COLUMNS)
+KINDS = {int: "long", float: "double", str: "string"}
+SCHEMA = ", ".join(f"{name} {KINDS[TRIPLE_NUMBERS.get(name, str)]}" for name in TRIPLE_COLUMNS)
 
 
 @cache
